@@ -1,0 +1,1 @@
+"""What ttsmux costs, beside what else one could do. Run by ``nox -s bench``."""

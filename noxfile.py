@@ -1,0 +1,91 @@
+"""
+Everything CI runs, by session: ``nox -l`` lists them, ``nox -s tests -- tests/core`` runs a part.
+
+Interpreters that are missing are skipped; CI makes that an error. Sessions install the project in
+editable mode, so that ``nox -R`` sees the present sources; only ``package`` looks at what ships.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["lint", "tests", "coverage", "docs", "package"]
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+OLDEST = PYTHONS[0]
+
+# These decide; the rest of the package is covered by what it does.
+COVERED_WHOLLY = "src/ttsmux/core/*,src/ttsmux/adapters/*"
+
+
+def group(name: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments after -- go to pytest."""
+    session.install("-e", ".[cli,local,trio]", *group("test"))
+    session.run("python", "--version")
+    # More than a core or two can do, but most tests wait for something.
+    session.run("pytest", "-n", "4", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Speak to simulated providers, into WAV files in demo/, with the Python that runs nox."""
+    session.install("-e", ".[cli,local]")
+    session.run("ttsmux", "demo", "--out", "demo", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def coverage(session: nox.Session) -> None:
+    """Require every branch of the core and of the adapters, by their own tests."""
+    session.install("-e", ".[cli,local,trio]", *group("test"))
+    # The tests session runs the thousands of schedules.
+    own = ["--schedules=200", "tests/core", "tests/text", "tests/adapters"]
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or own))
+    session.run("coverage", "report", f"--include={COVERED_WHOLLY}", "--fail-under=100")
+
+
+@nox.session(python=OLDEST)
+def lint(session: nox.Session) -> None:
+    """Check style, formatting, types and the direction of imports."""
+    session.install("-e", ".[cli,otel,trio]", *group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy", "--strict")
+    session.run("lint-imports")
+
+
+@nox.session(python=OLDEST)
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/."""
+    session.install("-e", ".", *group("docs"))
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # the theme advertises its successor, at length
+    session.run("mkdocs", "build", "--strict", *session.posargs, env=quiet)
+
+
+@nox.session(python=OLDEST)
+def package(session: nox.Session) -> None:
+    """Build the wheel and speak with nothing but it, far away from the sources."""
+    session.install(*group("package"))
+    with tempfile.TemporaryDirectory() as directory:
+        dist, clean, elsewhere = (Path(directory, name) for name in ("dist", "clean", "elsewhere"))
+        elsewhere.mkdir()
+        # Source archive first, wheel from it: a file that the archive forgot shows here.
+        session.run("python", "-m", "build", "--outdir", str(dist))
+        (wheel,) = dist.glob("*.whl")
+        session.run("virtualenv", "--quiet", str(clean))
+        python = str(clean / ("Scripts" if os.name == "nt" else "bin") / "python")
+        session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+        with session.chdir(elsewhere):
+            session.run(python, "-c", "import ttsmux", external=True)
+            smoke = ROOT / "tests" / "package" / "smoke.py"
+            session.run(python, "-I", str(smoke), external=True)

@@ -1,0 +1,83 @@
+"""``ttsmux simulate``: a provider on loopback, until it is told to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from ..simulate import ACTIONS, PROVIDERS, serve_forever
+from ..simulate.engines import EngineUnavailable
+from ._errors import Failure, WrongUse, sentence
+from ._options import pairs
+
+ENGINES = ("auto", "espeak", "tone")
+
+_FAULTS = "\n".join(
+    [
+        "\b",
+        "Faults, as ACTION[@WHERE][=ARG], each as often as you like:",
+        *(f"  {action:<9} {what}" for action, (_, what) in ACTIONS.items()),
+    ]
+)
+_PLACES = """\b
+WHERE is one of these, or several joined by ','; without it, every time:
+  connect:N  the Nth connection since the start
+  request:N  the Nth speech since the start
+  chunk:K    once a speech has sent K pieces of audio
+For example: --fault reset@request:2,chunk:3 --fault 'status=429;retry-after=2@connect:1'"""
+
+
+@click.command(epilog=f"{_FAULTS}\n\n{_PLACES}")
+@click.argument("provider", metavar="PROVIDER", type=click.Choice(PROVIDERS))
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    help="What speaks: espeak is a voice, tone beeps that a program reads back.",
+)
+@click.option("--handshake-ms", type=float, default=0.0, help="Wait before accepting a connection.")
+@click.option("--ttfa-ms", type=float, default=0.0, help="Wait before the first audio.")
+@click.option(
+    "--rtf",
+    type=float,
+    default=0.0,
+    help="Seconds a second of audio takes: 1 is real time, 0 at once (the default).",
+)
+@click.option("--fault", "faults", multiple=True, help="Something to go wrong; see below.")
+@click.option(
+    "--option",
+    "given",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="The simulated provider's own, such as require_key=yes, max_age=60.",
+)
+@click.option(
+    "--log",
+    "log_file",
+    type=click.Path(dir_okay=False),
+    metavar="FILE.jsonl",
+    help="Write what it sees and does, an object a line; never a key.",
+)
+def command(provider: str, given: tuple[str, ...], **settings: Any) -> None:
+    """
+    Run a simulator of PROVIDER on loopback.
+
+    Prints one line, "ready PROVIDER URL", when it can be connected to; the URL is for --base-url.
+    It takes any key, or none, and runs until SIGTERM or Ctrl-C.
+    """
+    options: Mapping[str, Any] = pairs(given)
+    clash = sorted(set(options) & {*settings, "provider"})
+    if clash:
+        raise WrongUse(f"{clash[0]} is no option of the simulated {provider}")
+    try:
+        serve_forever(provider, **settings, **options)
+    except (ValueError, TypeError, EngineUnavailable) as exc:
+        raise WrongUse(sentence(exc)) from exc
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise Failure(f"cannot start: {sentence(exc)}") from exc

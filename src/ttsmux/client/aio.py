@@ -1,0 +1,380 @@
+"""
+The client for asyncio and trio.
+
+Needs no ``async with``, and may be opened and closed in different tasks. What waits is in `_tasks`;
+what decides is in `ttsmux.core`. The threaded twin is `sync`.
+"""
+
+from __future__ import annotations
+
+import ssl
+import warnings
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+import anyio.lowlevel
+import anyio.to_thread
+
+from ..adapter import Adapter
+from ..audio import AudioChunk, AudioFormat, Mark
+from ..core.ledger import Interruption
+from ..core.mux import Mux
+from ..core.pool import PoolStats
+from ..core.speech import END, Metrics
+from ..core.speech import Speech as CoreSpeech
+from ..errors import BusyResource, ConfigError, Error
+from ..settings import Interrupt, PoolLimits, RetryPolicy, Timeouts
+from ._tasks import Engine, Feeder, Waiter
+from .files import WavFile
+from .options import OUTCOMES, AsyncKey, Outcome, checked, configure
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_IN_A_ROW = 64
+"""Chunks handed out without a wait before the event loop gets its turn."""
+
+
+class AsyncClient:
+    """
+    Speaks over connections that stay open.
+
+    Args:
+        provider: a name such as ``"gradium"``, an adapter, or several in order of preference.
+        api_key: the key, or a callable that is asked for it once a dial; by default the provider's
+            environment variable. With several adapters, a mapping by their names.
+        base_url: in place of the provider's scheme, host and port.
+        headers: added to each connection's request.
+        allow_plaintext: whether a key may go to another machine over ``ws://``.
+        timeouts, pool, retry: limits; the defaults suit a voice agent.
+        interrupt: ``"mute"``, ``"cancel"`` or ``"discard"``, where the provider allows it.
+        proxy: ``"env"`` reads the environment, None goes direct, else the URL of an HTTP proxy.
+        ssl_context: for certificates of your own.
+        options: the provider's own, as the fields of its adapter.
+
+    Raises:
+        ConfigError: the arguments do not fit together.
+        AuthError: there is no key.
+    """
+
+    def __init__(
+        self,
+        provider: str | Adapter | Sequence[Adapter],
+        *,
+        api_key: AsyncKey | Mapping[str, AsyncKey] | None = None,
+        base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        allow_plaintext: bool = False,
+        timeouts: Timeouts | None = None,
+        pool: PoolLimits | None = None,
+        retry: RetryPolicy | None = None,
+        interrupt: Interrupt | str | None = None,
+        proxy: str | None = "env",
+        ssl_context: ssl.SSLContext | None = None,
+        **options: object,
+    ) -> None:
+        self._configuration = configure(
+            provider,
+            options,
+            api_key=api_key,
+            base_url=base_url,
+            headers=headers,
+            allow_plaintext=allow_plaintext,
+            timeouts=timeouts,
+            pool=pool,
+            retry=retry,
+            interrupt=interrupt,
+            proxy=proxy,
+            ssl_context=ssl_context,
+        )
+        self._engine = Engine(self._configuration)
+
+    def __repr__(self) -> str:
+        names = ", ".join(route.adapter.name for route in self._configuration.routes)
+        return f"<{type(self).__name__} {names}{' closed' if self._engine.closed else ''}>"
+
+    async def __aenter__(self) -> Self:
+        self._engine.bind()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        # No input here: this may run in the middle of one.
+        engine = getattr(self, "_engine", None)
+        if engine is not None and engine.running and not engine.closed:
+            engine.orphaned = True
+            engine.ring()
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+
+    def speak(
+        self, text: str | Iterable[str] | AsyncIterable[str] | None = None, **options: object
+    ) -> AsyncSpeech:
+        """
+        Begin to speak.
+
+        Args:
+            text: all of it, or an iterable that gives it piece by piece, or None to `write` it.
+            options: the provider's own, for this speech alone.
+
+        Returns:
+            the speech: iterate over its audio, best in a ``with`` block.
+
+        Raises:
+            ConfigError: an option does not fit.
+            InvalidText: the text has a lone surrogate.
+            PoolFull: too many speeches wait already.
+            ClosedError: the client is closed.
+        """
+        engine = self._engine
+        engine.bind()
+        mux = engine.mux
+        whole = [text] if isinstance(text, str) else text
+        pieces = checked(whole) if isinstance(whole, list | tuple) else None
+        fed = whole is not None and pieces is None
+        waiter = Waiter(engine.loop)
+
+        def begin() -> AsyncSpeech:
+            # All in one step: after a KeyboardInterrupt nobody could end a speech without an owner.
+            core = mux.speak(options, engine.now(), text=pieces, fed=fed)
+            core.handle = waiter
+            engine.waiters.add(waiter)
+            return AsyncSpeech(self, engine, mux, core, waiter)
+
+        speech = engine.step(mux, begin)
+        if whole is not None and fed:
+            feeder = Feeder(engine, mux, speech._core, waiter, whole)
+            engine.start(feeder.run)
+        return speech
+
+    async def prewarm(self, n: int = 1, *, timeout: float | None = None, **options: object) -> int:
+        """
+        Open connections before they are needed, and the spares behind them.
+
+        Args:
+            n: connections to have ready.
+            timeout: seconds to wait for them; the dial timeout by default.
+            options: the provider's own, as for `speak`.
+
+        Returns:
+            connections that are ready, which may be fewer.
+
+        Raises:
+            Error: if they cannot be had at all, such as `AuthError`; what may pass is not raised.
+            ConfigError: an argument is out of range.
+            TypeError: an argument is no number.
+        """
+        engine = self._engine
+        engine.bind()
+        mux = engine.mux
+        seconds = self._configuration.settings.timeouts.dial if timeout is None else timeout
+        _check_count(n)
+        _check_seconds("timeout", seconds, positive=True)
+        ticket = engine.step(mux, mux.prewarm, n, options, seconds, engine.now())
+        await engine.wait(mux, ticket, seconds + 1.0)
+        return ticket.ready
+
+    def pool_stats(self) -> PoolStats:
+        """Return counts of the client's connections."""
+        engine = self._engine
+        engine.check()
+        return engine.mux.stats()
+
+    def from_thread(self, call: Callable[[], _T]) -> _T:
+        """
+        Run *call* in the client's event loop and return what it returns.
+
+        The way for other threads: ``client.from_thread(speech.interrupt)``.
+
+        Raises:
+            WrongThread: it is called in the loop's own thread, or there is no loop yet.
+        """
+        return self._engine.from_thread(call)
+
+    async def aclose(self) -> None:
+        """End what is speaking, close all connections. Bounded, and closing twice is fine."""
+        await self._engine.close()
+
+
+class AsyncSpeech:
+    """
+    Something being said. Iterate over it for its audio.
+
+    Leaving a ``with`` block before the end interrupts it. One task reads; any task may `write`,
+    `flush`, `end` or `interrupt`.
+    """
+
+    def __init__(
+        self, client: AsyncClient, engine: Engine, mux: Mux, core: CoreSpeech, waiter: Waiter
+    ) -> None:
+        self._client = client  # which must not be collected before its speeches
+        self._engine = engine
+        self._mux = mux
+        self._core = core
+        self._waiter = waiter
+        self._reading = False
+        self._in_a_row = 0
+
+    def __repr__(self) -> str:
+        return repr(self._core)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.outcome is None:
+            self.interrupt()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> AudioChunk:
+        """
+        Return the next audio.
+
+        Raises:
+            Error: the speech failed; what was received before has been handed out.
+            BusyResource: another task is reading.
+        """
+        if self._reading:
+            msg = "another task is reading this speech"
+            raise BusyResource(msg, phase="speak")
+        self._reading = True
+        try:
+            self._in_a_row += 1
+            if self._in_a_row > _IN_A_ROW:
+                # Audio may always be at hand; the event loop and a cancellation get their turn
+                # before the next chunk is taken, so that none is lost.
+                self._in_a_row = 0
+                await anyio.lowlevel.checkpoint()
+            while True:
+                item = self._step(self._mux.read, self._core, self._engine.now())
+                if isinstance(item, AudioChunk):
+                    return item
+                if item is END:
+                    raise StopAsyncIteration
+                self._in_a_row = 0
+                await self._waiter.reader.wait()
+        finally:
+            self._reading = False
+
+    def __del__(self) -> None:
+        # No input here: this may run in the middle of one.
+        core = getattr(self, "_core", None)
+        if core is not None and not core.over:
+            self._engine.dropped.append((self._mux, core))
+            self._engine.ring()
+            warnings.warn(
+                f"{core!r} was dropped before its end; read it out, interrupt it, or use with",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    def write(self, piece: str) -> None:
+        """
+        Add text.
+
+        Raises:
+            LocalProtocolError: the text was ended.
+            InvalidText: the piece has a lone surrogate.
+            Error: the speech has failed.
+        """
+        checked([piece])
+        self._step(self._mux.write, self._core, piece, self._engine.now())
+
+    def flush(self) -> None:
+        """Ask for the audio of all text so far, where the provider can; else nothing happens."""
+        self._step(self._mux.flush, self._core, self._engine.now())
+
+    def end(self) -> None:
+        """Say that no more text comes."""
+        self._step(self._mux.end, self._core, self._engine.now())
+
+    def interrupt(self) -> Interruption:
+        """
+        Stop. The iteration ends, and nothing more is handed out.
+
+        Does not wait for the provider. Calling it again returns the same report.
+        """
+        return self._step(self._mux.interrupt, self._core, self._engine.now())
+
+    def played(self, seconds: float) -> None:
+        """Say how much has reached the ear; without it, what was handed out counts as heard."""
+        _check_seconds("seconds", seconds, positive=False)
+        self._step(self._mux.played, self._core, seconds, self._engine.now())
+
+    async def read(self) -> bytes:
+        """Return all audio that is still to come, as bytes in `format`."""
+        return b"".join([chunk.data async for chunk in self])
+
+    async def save(self, path: str | Path) -> Path:
+        """
+        Write the audio to a WAV file, which is there whole or not at all.
+
+        Raises:
+            OSError: the file cannot be written.
+            Error: the speech failed, or was interrupted; there is no file then.
+        """
+        with WavFile(path, self.format) as file:
+            async for chunk in self:
+                await anyio.to_thread.run_sync(file.write, chunk.data)
+            if self.outcome is Outcome.INTERRUPTED:
+                msg = "the speech was interrupted; nothing was saved"
+                raise Error(msg, phase="speak")
+        return file.path
+
+    @property
+    def format(self) -> AudioFormat:
+        """What its audio is encoded as."""
+        return self._core.plan.options.format
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended, or None while it has not."""
+        return OUTCOMES.get(self._core.state)
+
+    @property
+    def metrics(self) -> Metrics:
+        """What it took so far."""
+        return self._core.metrics()
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """When each word is spoken, as far as the provider has said."""
+        return self._core.marks
+
+    def _step(self, input: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        self._engine.check_thread()
+        return self._engine.step(self._mux, input, *args, **kwargs)
+
+
+def _check_count(n: object) -> None:
+    if not isinstance(n, int) or isinstance(n, bool):
+        msg = f"n must be an int, not {type(n).__name__}"
+        raise TypeError(msg)
+    if n < 0:
+        msg = f"n must be 0 or more, not {n}"
+        raise ConfigError(msg, phase="config")
+
+
+def _check_seconds(name: str, value: object, *, positive: bool) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        msg = f"{name} must be a number of seconds, not {type(value).__name__}"
+        raise TypeError(msg)
+    if value != value or (positive and value <= 0):  # the first is NaN
+        msg = f"{name} must be a {'positive ' if positive else ''}number of seconds, not {value}"
+        raise ConfigError(msg, phase="config")

@@ -1,0 +1,57 @@
+"""Sound on disk: whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..audio import AudioFormat, wav_header
+
+
+class WavFile:
+    """
+    A WAV file that appears under its name when it is complete.
+
+    Until then it is a temporary file beside it; if the block is left by an exception, it goes.
+    """
+
+    def __init__(self, path: str | Path, format: AudioFormat) -> None:
+        self.path = Path(path)
+        self._format = format
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        if self.path.exists() and not self.path.is_file():
+            # A device or a pipe would be replaced by a file, which nobody wants of /dev/null.
+            msg = f"{self.path} is there and is no file"
+            raise FileExistsError(errno.EEXIST, msg)
+        name = f".{self.path.name}.{secrets.token_hex(4)}.part"
+        self._temporary = self.path.with_name(name)
+        self._file = open(self._temporary, "xb")
+        self._file.write(wav_header(self._format, 0))
+        return self
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._size += len(data)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            with self._file as file:
+                if exc_type is None:
+                    file.write(b"\0" * (self._size % 2))
+                    file.seek(0)
+                    file.write(wav_header(self._format, self._size))
+            if exc_type is None:
+                os.replace(self._temporary, self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)

@@ -1,0 +1,808 @@
+"""
+One wire and the generations on it.
+
+A connection decides whether it can be trusted: which audio belongs to whom, when a slot is free,
+when it must not be used again. Whom it serves is the pool's decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ..adapter import (
+    PING,
+    Audio,
+    CancelAck,
+    Closed,
+    DialFailure,
+    EarlyEnd,
+    Failed,
+    Frame,
+    Generation,
+    Handshake,
+    Marks,
+    Note,
+    OutputEnd,
+    Ping,
+    Ready,
+    Released,
+    Scope,
+    Signal,
+    Wire,
+)
+from ..audio import SampleAligner
+from ..errors import (
+    ConnectTimeout,
+    Error,
+    FirstAudioTimeout,
+    LocalProtocolError,
+    RemoteProtocolError,
+    StallTimeout,
+    TruncatedAudio,
+)
+from ..settings import Interrupt
+from . import states
+from .effects import Dial, HangUp, Send
+from .route import Plan
+from .states import (
+    CONNECTION,
+    GENERATION,
+    ConnectionInput,
+    ConnectionState,
+    GenerationInput,
+    GenerationState,
+)
+
+if TYPE_CHECKING:
+    from .pool import Lane, Pool
+    from .speech import Speech
+
+_COOL_FOR = 0.25
+"""Seconds after an acknowledgement in which a connection is the last choice."""
+_WATCH_FOR = 0.1
+"""Of those, in which it is no choice at all, until the provider has once been found true."""
+_HURRY_AFTER = 0.25
+"""Seconds after which a barrier is cut short for a speech that has nowhere else to go."""
+_END_EARLY = 0.8
+"""Of a provider's own time for a silent source, ours; so that the two never cross."""
+_RESTED_AFTER = 1.0
+"""Seconds without a generation after which a connection may have died without our knowing."""
+_SOON = 10.0
+"""Seconds within which a connection that ends without having served is taken for a failed dial."""
+_CLEAN = frozenset({1000, 1001})
+_OVER = (ConnectionState.CLOSING, ConnectionState.CLOSED)
+_LIVE = (GenerationState.OPEN, GenerationState.FINISHING)
+
+
+class LiveGeneration(Generation):
+    """What the provider counts: born with its first frame, gone when the provider let go."""
+
+    __slots__ = (
+        "_first_audio_at", "_owed_since", "aligner", "base", "conn", "due", "fresh",
+        "last_frame", "last_sent", "rested", "segments", "speech", "state", "unseen",
+    )  # fmt: skip
+
+    def __init__(self, id: str, conn: Connection, speech: Speech, now: float) -> None:
+        super().__init__(id, speech.plan.options)
+        self.conn = conn
+        self.speech: Speech | None = speech
+        self.state = GenerationState.OPEN
+        self.base = 0
+        """Bytes of the speech's audio that came before this generation's."""
+        self.segments: dict[str, int] = {}
+        self.aligner = SampleAligner(speech.plan.options.format.width)
+        self.fresh = False
+        """Whether it was sent something to speak since the last flush."""
+        self.due: float | None = None
+        """When the second step of an end, a release, or the end of a mute is due."""
+        self.rested = False
+        """Whether its connection had been lying idle."""
+        self.unseen = True
+        """Whether nothing has come for it yet."""
+        self.last_frame = now
+        self.last_sent = now
+        self._owed_since: float | None = None
+        self._first_audio_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Generation {self.id[:6]} {self.state.name}>"
+
+    def step(self, input: GenerationInput) -> None:
+        self.state = states.step(GENERATION, self.state, input)
+
+    def end(self, now: float) -> list[Frame]:
+        """Say that its text is over; from now on the provider owes audio."""
+        self.step(GenerationInput.END)
+        self.ended = True
+        self.owe(now)
+        traits = self.conn.plan.traits
+        if traits.release_after is not None:
+            self.due = now + traits.release_after
+        assert self.speech is not None, "an open generation has its speech"
+        return list(self.speech.plan.adapter.end(self))
+
+    def owe(self, now: float) -> None:
+        if self._owed_since is None:
+            self._owed_since = now
+            self.last_frame = now
+        self.conn.touch()
+
+    @property
+    def heard_of(self) -> bool:
+        """Whether audio came."""
+        return self._first_audio_at is not None
+
+    def audio_came(self, now: float) -> None:
+        self.last_frame = now
+        self.unseen = False
+        if self._first_audio_at is None:
+            self._first_audio_at = now
+            self.conn.touch()
+        if not self.ended:
+            self._owed_since = None  # a flush is answered by any audio
+
+    def stalled_at(self, first_audio: float, gap: float) -> float | None:
+        """Return when the provider will have owed audio for too long."""
+        if self._owed_since is None or self.state not in _LIVE:
+            return None
+        if self._first_audio_at is None:
+            return self._owed_since + first_audio
+        assert self.speech is not None, "a live generation has its speech"
+        ahead = self.speech.plan.options.format.seconds(self.speech.received - self.base)
+        return max(self.last_frame, self._first_audio_at + ahead) + gap
+
+    def silent_at(self) -> float | None:
+        """Return when the source has been silent for as long as the provider bears."""
+        traits = self.conn.plan.traits
+        if self.state is not GenerationState.OPEN:
+            return None
+        if traits.generation_keepalive is not None:
+            return self.last_sent + traits.generation_keepalive
+        if traits.source_pause is not None:
+            return self.last_sent + _END_EARLY * traits.source_pause
+        return None
+
+
+class Connection:
+    """One wire, from dial to close."""
+
+    def __init__(self, number: int, lane: Lane, pool: Pool, refresh: bool, now: float) -> None:
+        self.number = number
+        self.lane = lane
+        self.plan: Plan = lane.plan
+        self.state = ConnectionState.DIALLING
+        self.over = False
+        """Whether it was hung up, or is gone. Kept beside the state: every message asks."""
+        self.armed: float | None = None
+        self.handle: object = None
+        """The shell's to use."""
+        self.generations: dict[str, LiveGeneration] = {}
+        self.served = 0
+        """Generations begun here."""
+        self.proved = False
+        """Whether the provider did anything for us here."""
+        self.dropped = 0
+        """Audio messages that nobody was to hear."""
+        self.cooling_until = now
+        self.idle_since = now
+        self.began = now
+        self.opened_at: float | None = None
+        self.hurried = False
+        self.outdated = False
+        """Idle or old: to be hung up once there is another in its place."""
+        self._pool = pool
+        self._agenda = pool.agenda
+        self._wire = Wire(self.plan.options)
+        self._acknowledged = False
+        """Whether a cancel was acknowledged, and nobody has spoken here since."""
+        self._watched_until: float | None = None
+        self._cool_due: float | None = None
+        self._barrier_due: float | None = None
+        self._held_at = now
+        self._heard_at = now
+        self._sent_at = now
+        self._pinged_at: float | None = None
+        timeout = pool.settings.timeouts.dial
+        self._dial_due = now + timeout
+        self._agenda.do(Dial(self, refresh, timeout))
+        self.touch()
+
+    def __repr__(self) -> str:
+        seats = f"{len(self.live)}/{self.plan.traits.seats} seats"
+        return f"<Connection c{self.number} {self.plan.adapter.name} {self.state.name} {seats}>"
+
+    # --- what the shell asks ----------------------------------------------------------------------
+
+    def handshake(self, secret: str | None) -> Handshake:
+        """Say how to open this connection. Raises `ConfigError`."""
+        return self.plan.route.handshake(self.plan.adapter, self.plan.options, secret)
+
+    # --- seats ------------------------------------------------------------------------------------
+
+    @property
+    def live(self) -> list[LiveGeneration]:
+        return [gen for gen in self.generations.values() if gen.state in _LIVE]
+
+    @property
+    def muted(self) -> int:
+        gens = self.generations.values()
+        return sum(gen.state is GenerationState.MUTED for gen in gens)
+
+    @property
+    def coming(self) -> bool:
+        return self.state in (ConnectionState.DIALLING, ConnectionState.GREETING)
+
+    @property
+    def idle(self) -> bool:
+        return self.state is ConnectionState.OPEN and not self.generations
+
+    @property
+    def watched(self) -> bool:
+        """Whether it has just acknowledged a cancel, and may yet show that it did not mean it."""
+        return self.state is ConnectionState.OPEN and self._watched_until is not None
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the provider's acknowledgement is all that speaks for it."""
+        return self.state is ConnectionState.BARRIER or (self._acknowledged and self.idle)
+
+    @property
+    def free_seats(self) -> int:
+        """Speeches that may begin here now."""
+        traits = self.plan.traits
+        if self.state is not ConnectionState.OPEN or self.watched:
+            return 0
+        if traits.max_muted is not None and self.muted >= traits.max_muted:
+            return 0
+        return min(traits.seats - len(self.live), traits.slots - len(self.generations))
+
+    @property
+    def bearable(self) -> int:
+        """Speeches that may begin here one after the other even if each is interrupted."""
+        limit = self.plan.traits.max_muted
+        return self.free_seats if limit is None else min(self.free_seats, limit - self.muted)
+
+    def begin(self, speech: Speech, now: float) -> LiveGeneration:
+        """Give *speech* a seat."""
+        if self.free_seats < 1:
+            msg = f"no free seat on {self!r}"
+            raise LocalProtocolError(msg)
+        gen = LiveGeneration(self._pool.new_id(), self, speech, now)
+        gen.rested = not self.generations and now >= self.idle_since + _RESTED_AFTER
+        self.generations[gen.id] = gen
+        self.served += 1
+        self._acknowledged = False
+        return gen
+
+    def send(
+        self, frames: Sequence[Frame | Ping], now: float, gen: LiveGeneration | None = None
+    ) -> None:
+        """Send *frames*, those of one generation or the connection's own."""
+        if not frames:
+            return
+        self._sent_at = now
+        if gen is not None:
+            gen.last_sent = now
+        self._agenda.do(Send(self, frames))
+        self.touch()
+
+    def touch(self) -> None:
+        self._agenda.touch(self)
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    def dialled(self, now: float) -> None:
+        self._step(ConnectionInput.DIALLED)
+        if self.state is ConnectionState.CLOSING:
+            # Given up while the dial succeeded: hang up once more, for now there is a wire.
+            self._agenda.do(HangUp(self, (), self._pool.settings.timeouts.close))
+        elif self.state is ConnectionState.GREETING:
+            self._heard_at = self._sent_at = now
+            if not self.plan.traits.greeting:
+                self._ready(now)
+
+    def _ready(self, now: float) -> None:
+        self._step(ConnectionInput.READY)
+        self.opened_at = self.idle_since = now
+        self._agenda.report(
+            "connection.opened",
+            connection=self.number,
+            provider=self.plan.adapter.name,
+            seconds=now - self.began,
+        )
+        self._pool.opened(self, now)
+        self.touch()
+
+    def dial_failed(self, failure: DialFailure, now: float) -> None:
+        counted = self.state is ConnectionState.DIALLING
+        self._step(ConnectionInput.DIAL_FAILED)
+        self._pool.gone(self)
+        if counted:
+            self._dial_error(self.plan.adapter.verdict(failure, busy=False).error, now)
+
+    def _dial_error(self, error: Error, now: float) -> None:
+        error.provider = error.provider or self.plan.adapter.name
+        error.phase = error.phase or "dial"
+        self._agenda.report(
+            "dial.failed",
+            connection=self.number,
+            provider=self.plan.adapter.name,
+            error=type(error).__name__,
+        )
+        self._pool.lane_failed(self, error, now)
+
+    def lost(self, fault: Closed | Error, now: float) -> None:
+        ours = self.over
+        was_coming = self.coming
+        self._step(ConnectionInput.LOST)
+        self._pool.gone(self)
+        if ours:
+            return
+        busy = bool(self.live)
+        if isinstance(fault, Closed):
+            error = self.plan.adapter.verdict(fault, busy).error
+            if fault.code in _CLEAN and busy:
+                words = (
+                    f"the connection was closed with code {fault.code} in the middle of a speech"
+                )
+                error = TruncatedAudio(words, code=fault.code, reason=fault.reason[:200])
+        else:
+            error = fault
+        self._report_closed(type(error).__name__)
+        # A socket that dies before it did anything for us is a failed dial, whoever noticed: else a
+        # prewarmed client with a bad key would dial for ever.
+        soon = was_coming or (not self.proved and now < self.began + _SOON)
+        granted = soon and self._pool.lane_failed(self, error, now)
+        for gen in list(self.generations.values()):
+            # It crossed the end of a connection that had been lying idle: the request was not read.
+            self._drop(gen, error, now, free=granted or (gen.unseen and gen.rested))
+
+    def alive(self, now: float) -> None:
+        self._heard_at = now
+
+    def receive(self, data: bytes, text: bool, now: float) -> None:
+        """Take one message from the wire."""
+        self._heard_at = now
+        if self.over:
+            return
+        adapter = self.plan.adapter
+        try:
+            decode = adapter.decode if text else adapter.decode_binary
+            signals = tuple(decode(data, self._wire))
+        except RemoteProtocolError as exc:
+            self._broken(exc, now)
+            return
+        except Exception as exc:
+            error = RemoteProtocolError(f"a message could not be read ({type(exc).__name__})")
+            error.__cause__ = exc
+            self._broken(error, now)
+            return
+        for signal in signals:
+            if type(signal) is Audio:
+                self._audio(signal, now)
+            else:
+                self._signal(signal, now)
+            if self.over:
+                return
+
+    # --- signals ----------------------------------------------------------------------------------
+
+    def _find(self, id: str | None) -> LiveGeneration | None:
+        """Return whom a signal concerns: by its id, or the only one there can be."""
+        if id is not None and self.plan.traits.ids:
+            return self.generations.get(id)
+        if len(self.generations) == 1:
+            return next(iter(self.generations.values()))
+        return None
+
+    def _audio(self, signal: Audio, now: float) -> None:
+        gen = self._find(signal.id)
+        if gen is None or gen.speech is None:
+            self._unowned(signal.id, gen, now)
+            return
+        if not signal.data:
+            gen.last_frame = now
+            return
+        if not self.proved:
+            self._prove()
+        if signal.segment is not None:
+            gen.segments.setdefault(signal.segment, gen.speech.received)
+        gen.speech.audio(gen, signal, now)
+        gen.audio_came(now)
+        if gen.due is not None and gen.state is GenerationState.FINISHING:
+            self._release(gen, now)
+
+    def _prove(self) -> None:
+        """The provider did something for us here: a handshake alone says little."""
+        if not self.proved:
+            self.proved = True
+            self._pool.lane_works(self.lane)
+
+    def _unowned(self, id: str | None, gen: LiveGeneration | None, now: float) -> None:
+        """Drop audio that nobody may hear; without ids it could poison the next speech."""
+        self.dropped += 1
+        if gen is not None:
+            gen.last_frame = now
+        if self.state is ConnectionState.BARRIER:
+            return
+        if self.plan.traits.ids and id is not None:
+            return
+        if self._acknowledged:
+            self._pool.distrust(self, "audio came after the cancel was acknowledged", now)
+        if self.live:
+            self._doom("audio without an id among several", now)
+        else:
+            # With nobody to spare, and it counts: a server that greets like this is not redialled
+            # at once for ever.
+            self._broken(RemoteProtocolError("audio came that belongs to nobody"), now)
+
+    def _signal(self, signal: Signal, now: float) -> None:
+        match signal:
+            case Ready():
+                if self.state is ConnectionState.GREETING:
+                    self._ready(now)
+            case Marks(id=id):
+                gen = self._find(id)
+                if gen is not None and gen.speech is not None and gen.state in _LIVE:
+                    gen.last_frame = now
+                    gen.unseen = False
+                    gen.speech.marks_came(gen, signal)
+            case OutputEnd(id=id):
+                self._output_end(self._find(id), now, released=self.plan.traits.ends_released)
+            case Released(id=id):
+                self._output_end(self._find(id), now, released=True)
+            case CancelAck(id=id):
+                self._acknowledge(self._find(id), now)
+            case Failed():
+                self._failed(signal, now)
+            case Note(id=id):
+                gen = None if id is None else self._find(id)
+                if gen is not None:
+                    gen.unseen = False
+
+    def _output_end(self, gen: LiveGeneration | None, now: float, *, released: bool) -> None:
+        # Behind a barrier an end may cross the cancel on the wire; only the acknowledgement counts.
+        if gen is None or self.state is ConnectionState.BARRIER:
+            return
+        self._prove()
+        gen.last_frame = now
+        gen.unseen = False
+        if gen.state in _LIVE:
+            speech = gen.speech
+            assert speech is not None, "a live generation has its speech"
+            if not gen.ended and self.plan.traits.early_end is EarlyEnd.ERROR:
+                msg = "the provider ended the generation before the text was over"
+                self._broken(RemoteProtocolError(msg), now)
+                return
+            gen.step(GenerationInput.OUTPUT_END)
+            gen.speech = None
+            if released:
+                self._free(gen, GenerationInput.RELEASE, now)
+            else:
+                gen.due = now + self._pool.settings.timeouts.release
+                self._pool.stale = True  # the seat is free, though the slot is not
+            speech.output_ended(gen, now)
+        elif gen.state is GenerationState.MUTED:
+            gen.step(GenerationInput.OUTPUT_END)
+            if released:
+                self._free(gen, GenerationInput.RELEASE, now)
+        elif released:
+            self._free(gen, GenerationInput.RELEASE, now)
+        self.touch()
+
+    def _release(self, gen: LiveGeneration, now: float) -> None:
+        """Take the second step of a two-step end, once."""
+        gen.due = None
+        assert gen.speech is not None, "a live generation has its speech"
+        self.send(list(gen.speech.plan.adapter.release(gen)), now, gen)
+
+    def _acknowledge(self, gen: LiveGeneration | None, now: float) -> None:
+        self._prove()
+        if self.state is ConnectionState.BARRIER:
+            self._step(ConnectionInput.ACKNOWLEDGE)
+            self._barrier_due = None
+            self.hurried = False
+            self._acknowledged = True
+            self.cooling_until = self._cool_due = now + _COOL_FOR
+            if not self._pool.trusts(self.plan):
+                self._watched_until = now + _WATCH_FOR
+            self._pool.acknowledged(self.plan)
+            for muted in list(self.generations.values()):
+                self._free(muted, GenerationInput.RELEASE, now)
+        elif gen is not None and gen.state is GenerationState.MUTED:
+            self._free(gen, GenerationInput.RELEASE, now)
+
+    def _failed(self, signal: Failed, now: float) -> None:
+        error = signal.error
+        error.provider = error.provider or self.plan.adapter.name
+        if self.state is ConnectionState.GREETING:
+            self._hang_up(now)
+            self._dial_error(error, now)
+            return
+        if self.state is ConnectionState.BARRIER:
+            self._pool.distrust(self, "the cancel was answered with an error", now)
+            self._doom("an error in place of an acknowledgement", now)
+            return
+        verdict = self.plan.adapter.verdict(signal, bool(self.live))
+        gen = self._find(signal.id)
+        match verdict.scope:
+            case Scope.NOTHING:
+                self._agenda.report(
+                    "provider.error",
+                    connection=self.number,
+                    provider=self.plan.adapter.name,
+                    error=type(error).__name__,
+                )
+            case Scope.CONNECTION:
+                self._broken(verdict.error, now)
+            case scope:
+                if gen is not None:
+                    self._drop(gen, verdict.error, now)
+                if scope is Scope.TAINT:
+                    self._doom("the provider reported an error", now)
+
+    def _broken(self, error: Error, now: float) -> None:
+        """Fail everything on this connection and hang up: nothing it says can be trusted."""
+        self._report_closed(type(error).__name__)
+        granted = False if self.proved else self._pool.lane_failed(self, error, now)
+        self._hang_up(now)
+        for gen in list(self.generations.values()):
+            self._drop(gen, error, now, free=granted)
+
+    def _drop(self, gen: LiveGeneration, error: Error, now: float, *, free: bool = False) -> None:
+        """*gen* is over without its end; if somebody still listens, tell the speech."""
+        speech, gen.speech = gen.speech, None
+        live = gen.state in _LIVE
+        self._free(gen, GenerationInput.DROP, now)
+        if speech is not None and live:
+            speech.generation_failed(error.copy(), now, free=free)
+
+    def _free(self, gen: LiveGeneration, input: GenerationInput, now: float) -> None:
+        """Forget *gen*: the provider, or the wire, is done with it."""
+        gen.step(input)
+        del self.generations[gen.id]
+        self._pool.stale = True
+        if not self.generations:
+            self.idle_since = now
+        if self.state is ConnectionState.OPEN and not self.plan.traits.reusable:
+            self._doom("it serves once", now)
+        self._empty(now)
+        self.touch()
+
+    def _empty(self, now: float) -> None:
+        """DRAINING with nothing left on it is CLOSING."""
+        if self.state is ConnectionState.DRAINING and not self.live:
+            self._hang_up(now)
+
+    # --- interruption, doom -----------------------------------------------------------------------
+
+    def interrupt(self, gen: LiveGeneration, now: float) -> None:
+        """
+        Nobody listens to *gen* any more: apply the policy. The only place that does.
+
+        What is sent, how late audio is told apart, and when the slot is free are three choices; see
+        the traits.
+        """
+        gen.speech = None
+        traits, policy = self.plan.traits, self._pool.policy(self.plan)
+        gen.step(GenerationInput.MUTE)
+        gen.due = None if policy is Interrupt.DISCARD else now + traits.acknowledgement
+        self.touch()
+        if policy is Interrupt.DISCARD:
+            self._doom("interrupted", now)
+        elif traits.ids:
+            self.send(list(self.plan.adapter.interrupt(gen)), now)
+            self._pool.stale = True
+            if traits.max_muted is not None and self.muted > traits.max_muted:
+                self._doom("too many muted generations", now)
+        elif self.state is ConnectionState.DRAINING:
+            pass  # it has no next speech to keep clean for
+        else:
+            self.send(list(self.plan.adapter.interrupt(gen)), now)
+            self._step(ConnectionInput.HOLD)
+            self._held_at, self._barrier_due = now, now + traits.acknowledgement
+        self._empty(now)
+
+    def give_up(self, gen: LiveGeneration, now: float) -> None:
+        """Nobody knows what the provider was told of *gen*: leave both behind."""
+        gen.speech = None
+        gen.step(GenerationInput.MUTE)
+        self._doom("its adapter failed", now)
+
+    def retire(self, reason: str, now: float) -> None:
+        """Take nothing new, and hang up when the last live generation has ended."""
+        self._doom(reason, now)
+
+    def _doom(self, reason: str, now: float) -> None:
+        if self.over or self.state is ConnectionState.DRAINING:
+            self._empty(now)
+            return
+        self._agenda.report(
+            "connection.doomed",
+            connection=self.number,
+            provider=self.plan.adapter.name,
+            reason=reason,
+        )
+        self._pool.stale = True
+        if self.state is ConnectionState.OPEN and self.live:
+            self._step(ConnectionInput.RETIRE)
+        else:
+            self._hang_up(now)
+
+    def hang_up(self, now: float) -> None:
+        """Close now, whatever is on it."""
+        if not self.over:
+            self._hang_up(now)
+
+    def abandon(self) -> None:
+        """Close now, whatever state things are in: the Mux was torn in mid-input."""
+        self.state, self.over = ConnectionState.CLOSING, True
+        self._agenda.do(HangUp(self, (), self._pool.settings.timeouts.close))
+
+    def _hang_up(self, now: float) -> None:
+        dialling = self.state is ConnectionState.DIALLING
+        self._step(ConnectionInput.HANG_UP)
+        frames: Iterable[Frame] = () if dialling else self.plan.adapter.shutdown()
+        self._agenda.do(HangUp(self, tuple(frames), self._pool.settings.timeouts.close))
+        self._pool.stale = True
+
+    def _report_closed(self, error: str) -> None:
+        self._agenda.report(
+            "connection.closed",
+            connection=self.number,
+            provider=self.plan.adapter.name,
+            error=error,
+            served=self.served,
+        )
+
+    # --- clocks -----------------------------------------------------------------------------------
+
+    def hurry(self, now: float) -> None:
+        """A speech waits for this very place: cut the barrier short."""
+        if self.state is not ConnectionState.BARRIER or self.hurried:
+            return
+        self.hurried = True
+        self._barrier_due = self._held_at + min(_HURRY_AFTER, self.plan.traits.acknowledgement)
+        if now >= self._barrier_due:
+            self._doom("the cancel was not acknowledged", now)
+        self.touch()
+
+    def _clocks(self) -> Iterable[float | None]:
+        traits, timeouts = self.plan.traits, self._pool.settings.timeouts
+        if self.coming:
+            yield self._dial_due
+            return
+        if self.over:
+            return
+        yield self._barrier_due
+        yield self._watched_until
+        yield self._cool_due
+        yield self._pong_due()
+        if traits.ping is not None and self._pinged_at is None:
+            yield self._heard_at + traits.ping
+        if traits.connection_keepalive is not None:
+            yield self._sent_at + traits.connection_keepalive
+        yield self._retire_due()
+        for gen in self.generations.values():
+            yield gen.due
+            yield gen.stalled_at(timeouts.first_audio, timeouts.gap)
+            yield gen.silent_at()
+
+    def _pong_due(self) -> float | None:
+        if self._pinged_at is None:
+            return None
+        if self._heard_at >= self._pinged_at:
+            self._pinged_at = None
+            return None
+        return self._pinged_at + self._pool.settings.timeouts.pong
+
+    def _retire_due(self) -> float | None:
+        """Return when it has been idle, or has lived, for long enough."""
+        if self.state is not ConnectionState.OPEN or self.outdated:
+            return None
+        limits, traits = self._pool.settings.pool, self.plan.traits
+        assert self.opened_at is not None, "an open connection was opened"
+        age, idle = limits.max_age or traits.max_age, limits.max_idle or traits.max_idle
+        due = [] if age is None else [self.opened_at + age]
+        if idle is not None and not self.generations:
+            due.append(self.idle_since + idle)
+        return min(due, default=None)
+
+    def deadline(self) -> float | None:
+        return min((due for due in self._clocks() if due is not None), default=None)
+
+    def expire(self, now: float) -> None:
+        if self.coming:
+            timeout = self._pool.settings.timeouts.dial
+            self._hang_up(now)
+            self._dial_error(ConnectTimeout(f"not ready within {timeout:g} s"), now)
+            return
+        if _past(self._barrier_due, now):
+            if not self.hurried or now >= self._held_at + self.plan.traits.acknowledgement:
+                self._pool.distrust(self, "a cancel was not acknowledged in time", now)
+            self._doom("the cancel was not acknowledged", now)
+            return
+        if _past(self._watched_until, now):
+            self._watched_until = None
+            self._pool.stale = True
+        if _past(self._cool_due, now):
+            self._cool_due = None
+            if self._acknowledged:
+                self._pool.trust(self.plan)
+        if _past(self._pong_due(), now):
+            self._pinged_at = None
+            self._heard_at = now
+            self._doom("no answer to a ping", now)
+        if _past(self._retire_due(), now):
+            self._outdate(now)
+        for gen in list(self.generations.values()):
+            if not self.over:
+                self._expire_generation(gen, now)
+        if not self.over:
+            self._keep_alive(now)
+        self.touch()
+
+    def _outdate(self, now: float) -> None:
+        """Its time is up: now if it is busy, else once the pool has put another in its place."""
+        if self.generations:
+            self._doom("old", now)
+        else:
+            self.outdated = True
+            self._pool.stale = True
+
+    def _keep_alive(self, now: float) -> None:
+        traits = self.plan.traits
+        if (
+            traits.ping is not None
+            and self._pinged_at is None
+            and now >= self._heard_at + traits.ping
+        ):
+            self._pinged_at = now
+            # Not by `send`: to a provider that wants its own keepalive a ping is none.
+            self._agenda.do(Send(self, [PING]))
+        interval = traits.connection_keepalive
+        if interval is not None and now >= self._sent_at + interval:
+            self._sent_at = now
+            self.send(list(self.plan.adapter.keepalive(None)), now)
+
+    def _expire_generation(self, gen: LiveGeneration, now: float) -> None:
+        timeouts = self._pool.settings.timeouts
+        if _past(gen.due, now):
+            if gen.state is GenerationState.FINISHING:
+                self._release(gen, now)
+            else:
+                gen.due = None
+                self._doom("a slot was not released in time", now)
+        if _past(gen.stalled_at(timeouts.first_audio, timeouts.gap), now):
+            self._stalled(gen, now)
+        elif _past(gen.silent_at(), now):
+            gen.last_sent = now
+            if self.plan.traits.generation_keepalive is not None:
+                self.send(list(self.plan.adapter.keepalive(gen)), now, gen)
+            else:
+                self.send(gen.end(now), now, gen)
+
+    def _stalled(self, gen: LiveGeneration, now: float) -> None:
+        """The provider owes audio and does not give it: leave *gen* behind, and the connection."""
+        speech = gen.speech
+        assert speech is not None, "a live generation has its speech"
+        timeouts = self._pool.settings.timeouts
+        error: Error = (
+            StallTimeout(f"the audio stopped for {timeouts.gap:g} s")
+            if gen.heard_of
+            else FirstAudioTimeout(f"no audio within {timeouts.first_audio:g} s")
+        )
+        gen.speech = None
+        gen.step(GenerationInput.MUTE)
+        gen.due = None
+        self._doom("the audio stopped", now)
+        speech.generation_failed(error, now)
+
+    def _step(self, input: ConnectionInput) -> None:
+        self.state = states.step(CONNECTION, self.state, input)
+        self.over = self.state in _OVER
+
+
+def _past(due: float | None, now: float) -> bool:
+    return due is not None and now >= due

@@ -1,0 +1,162 @@
+"""
+What the core asks of a shell, and the agenda that collects it.
+
+An effect is handed over in the same step as the input that caused it, in order. Each names what the
+shell owes in return, exactly once.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from ..adapter import Frame, Ping
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+
+@attrs.frozen
+class Dial:
+    """
+    Open *conn*. Owed: `dialled` or `dial_failed`.
+
+    `conn.handshake(secret)` says how; *refresh* asks for a key fetched anew; *timeout* is the time
+    left from DNS to ready, in seconds.
+    """
+
+    conn: Connection
+    refresh: bool
+    timeout: float
+
+
+@attrs.frozen
+class Send:
+    """Send *frames* in order. Owed: nothing; `lost` if any of it failed."""
+
+    conn: Connection
+    frames: Sequence[Frame | Ping]
+
+
+@attrs.frozen
+class HangUp:
+    """
+    Send *frames*, do the closing handshake, cut after *grace* seconds.
+
+    Owed: `lost`, or `dial_failed` if it was still being dialled.
+    """
+
+    conn: Connection
+    frames: Sequence[Frame]
+    grace: float
+
+
+@attrs.frozen
+class Wake:
+    """Whoever waits behind *handle* has something to look at. Owed: nothing."""
+
+    handle: object
+
+
+@attrs.frozen
+class Event:
+    """A fact for logs, metrics and hooks: a stable name and plain fields, never text or keys."""
+
+    name: str
+    fields: Mapping[str, object]
+
+
+@attrs.frozen
+class Report:
+    """Tell whoever listens, last, outside any lock. Owed: nothing."""
+
+    event: Event
+
+
+Effect = Dial | Send | HangUp | Wake | Report
+
+
+_DEAD = 64
+
+
+class Timed(Protocol):
+    """Something with clocks: when it wants to be looked at, and what to do then."""
+
+    armed: float | None
+    """The earliest instant at which the agenda will look at it."""
+
+    def deadline(self) -> float | None:
+        """Return the earliest instant at which `expire` has something to do, or None."""
+
+    def expire(self, now: float) -> None:
+        """Do what is due; afterwards `deadline()` lies after *now* or is None."""
+
+
+class Agenda:
+    """
+    What the inputs so far have come to: effects to carry out, and instants to come back at.
+
+    Deadlines are re-armed lazily. Most of them are moved forward by every frame, so the heap keeps
+    the old instant, and `due` compares when it comes. Only an *earlier* deadline must be told, with
+    `touch`.
+    """
+
+    __slots__ = ("_dead", "_heap", "_sequence", "effects", "touched")
+
+    def __init__(self) -> None:
+        self.effects: list[Effect] = []
+        self._heap: list[tuple[float, int, Timed]] = []
+        self._sequence = 0
+        self._dead = 0
+        """Entries of the heap, about, that nobody waits for any more."""
+        self.touched: list[Timed] = []
+        """What `arm` has to look at."""
+
+    def do(self, effect: Effect) -> None:
+        self.effects.append(effect)
+
+    def report(self, name: str, **fields: object) -> None:
+        self.effects.append(Report(Event(name, fields)))
+
+    def touch(self, timed: Timed) -> None:
+        """Say that a clock of *timed* may now be due earlier than before."""
+        self.touched.append(timed)
+
+    def arm(self) -> None:
+        """Put what was touched since into the heap, where it is due earlier than known."""
+        for timed in self.touched:
+            due = timed.deadline()
+            if due is not None and (timed.armed is None or due < timed.armed):
+                timed.armed = due
+                self._sequence += 1
+                heapq.heappush(self._heap, (due, self._sequence, timed))
+            elif due is None and timed.armed is not None:
+                timed.armed = None
+                self._dead += 1
+        self.touched.clear()
+        if self._dead > _DEAD and 2 * self._dead > len(self._heap):
+            # What is over must not be kept, text and all, until an instant that is hours away.
+            self._heap = [entry for entry in self._heap if entry[2].armed == entry[0]]
+            heapq.heapify(self._heap)
+            self._dead = 0
+
+    @property
+    def deadline(self) -> float | None:
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, now: float) -> list[Timed]:
+        """Return what has something to do now, and move the rest of what came up forward."""
+        found: list[Timed] = []
+        while self._heap and self._heap[0][0] <= now:
+            instant, _, timed = heapq.heappop(self._heap)
+            if timed.armed != instant:
+                continue  # armed again for an earlier instant since, and looked at then
+            timed.armed = None
+            self.touch(timed)
+            due = timed.deadline()
+            if due is not None and due <= now:
+                found.append(timed)
+        return found

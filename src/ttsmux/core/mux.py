@@ -1,0 +1,205 @@
+"""
+The whole client as one pure object: commands, frames and clock readings in, effects out.
+
+Nothing is decided here. The Mux finds whom an input concerns, and after each input lets the pool
+decide and the agenda arm its instants. What it returns from `effects()` must be carried out in
+order, in the same step. See the package's docstring for how it all fits together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..adapter import Closed, DialFailure
+from ..audio import AudioChunk
+from ..errors import ClosedError, ConfigError, Error
+from ..settings import Settings
+from .connection import Connection
+from .effects import Agenda, Effect
+from .ledger import Interruption
+from .pool import Pool, PoolStats, Prewarm, Ticket
+from .route import Plan, Route
+from .speech import End, Speech
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Mux:
+    """The client's brain. `now` is seconds on one monotonic clock throughout."""
+
+    def __init__(self, routes: Sequence[Route], settings: Settings, rng: Random) -> None:
+        if not routes:
+            msg = "a client needs at least one route"
+            raise ConfigError(msg, phase="config")
+        self._agenda = Agenda()
+        self._pool = Pool(settings, rng, self._agenda)
+        self._routes = tuple(routes)
+        self._plain = tuple(Plan.make(route, i, {}) for i, route in enumerate(routes))
+        self._count = 0
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def speak(
+        self,
+        overrides: Mapping[str, object],
+        now: float,
+        *,
+        text: Sequence[str] | None = None,
+        fed: bool = False,
+        total: float | None = None,
+    ) -> Speech:
+        """
+        Begin a speech.
+
+        Args:
+            overrides: fields of the first route's adapter, for this speech alone.
+            text: all of its text; None if it follows by `write`. Blank text needs no connection.
+            fed: whether a feeder writes the text; it is woken when the speech is over.
+            total: seconds the whole speech may take, or None.
+
+        Raises:
+            ClosedError: the client is closed or draining.
+            ConfigError: an override does not fit the adapter.
+            PoolFull: too many speeches wait already.
+            InvalidText: *text* has a lone surrogate.
+        """
+        self._pool.admit()
+        plans = list(self._plain)
+        if overrides:
+            plans[0] = Plan.make(self._routes[0], 0, overrides)
+        self._count += 1
+        total = self._pool.settings.timeouts.total if total is None else total
+        speech = Speech(self._count, plans, self._pool, total, now)
+        speech.fed = fed
+        self._pool.enlist(speech)
+        if text is not None:
+            speech.write_all(text, now)
+        self._settle(now)
+        return speech
+
+    def write(self, speech: Speech, piece: str, now: float) -> None:
+        speech.write(piece, now)
+        self._settle(now)
+
+    def room(self, speech: Speech, now: float) -> bool:
+        """Return whether a feeder should go on; if not, `Wake` says when to ask again."""
+        return speech.room()
+
+    def flush(self, speech: Speech, now: float) -> None:
+        speech.flush(now)
+        self._settle(now)
+
+    def end(self, speech: Speech, now: float) -> None:
+        speech.end(now)
+        self._settle(now)
+
+    def fail(self, speech: Speech, error: BaseException, now: float) -> None:
+        """The text source raised: `read` raises *error* itself, after the audio received so far."""
+        speech.fail(error, now)
+        self._settle(now)
+
+    def played(self, speech: Speech, seconds: float, now: float) -> None:
+        """Say how much of the speech has reached the ear; without it, what was read counts."""
+        speech.played(seconds)
+
+    def interrupt(self, speech: Speech, now: float) -> Interruption:
+        report = speech.interrupt(now)
+        self._settle(now)
+        return report
+
+    def read(self, source: Speech | Ticket, now: float) -> AudioChunk | End | None:
+        """Return the next audio, None if there is nothing yet, or END. Raises what went wrong."""
+        if isinstance(source, Ticket):
+            return source.read()
+        item = source.read(now)
+        if self._pool.stale or self._agenda.touched:
+            self._settle(now)
+        return item
+
+    def prewarm(
+        self, n: int, overrides: Mapping[str, object], timeout: float, now: float
+    ) -> Prewarm:
+        """Have *n* connections ready, and the spares behind them; `read` the ticket to wait."""
+        self._pool.admit()
+        plan = Plan.make(self._routes[0], 0, overrides) if overrides else self._plain[0]
+        ticket = self._pool.prewarm(plan, n, now + timeout, now)
+        self._settle(now)
+        return ticket
+
+    def drain(self, now: float) -> Ticket:
+        """Take no new speech, let those there are finish, then close."""
+        ticket = self._pool.drain()
+        self._settle(now)
+        return ticket
+
+    def close(self, now: float) -> Ticket:
+        """Fail what is speaking, hang up everything; the ticket ends when all wires are gone."""
+        ticket = self._pool.close(now)
+        self._settle(now)
+        return ticket
+
+    def abandon(self, error: BaseException) -> None:
+        """
+        An input was torn in the middle by *error*, a `BaseException` such as a `KeyboardInterrupt`.
+
+        Nothing here can be trusted any more: everything is hung up and failed, and the shell makes
+        a new Mux. Facts about the old connections still go to this one.
+        """
+        what = f"a step was cut short by {type(error).__name__}; what was speaking is lost"
+        self._pool.abandon(ClosedError(what, phase="speak", retryable=True))
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    def dialled(self, conn: Connection, now: float) -> None:
+        conn.dialled(now)
+        self._settle(now)
+
+    def dial_failed(self, conn: Connection, failure: DialFailure, now: float) -> None:
+        conn.dial_failed(failure, now)
+        self._settle(now)
+
+    def receive(self, conn: Connection, data: bytes, text: bool, now: float) -> None:
+        """A message came; *text* says of which kind. The decoder alone looks inside."""
+        conn.receive(data, text, now)
+        if self._pool.stale or self._agenda.touched:
+            self._settle(now)
+
+    def alive(self, conn: Connection, now: float) -> None:
+        conn.alive(now)
+
+    def lost(self, conn: Connection, fault: Closed | Error, now: float) -> None:
+        conn.lost(fault, now)
+        self._settle(now)
+
+    def tick(self, now: float) -> None:
+        for timed in self._agenda.due(now):
+            due = timed.deadline()
+            if due is not None and due <= now:
+                timed.expire(now)
+        self._settle(now)
+
+    # --- what the shell looks at ------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` wants to be called next."""
+        return self._agenda.deadline
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to carry out."""
+        return bool(self._agenda.effects)
+
+    def effects(self) -> list[Effect]:
+        """Return what to carry out, in order; each is returned once."""
+        effects, self._agenda.effects = self._agenda.effects, []
+        return effects
+
+    def stats(self) -> PoolStats:
+        return self._pool.stats()
+
+    def _settle(self, now: float) -> None:
+        self._pool.settle(now)
+        self._agenda.arm()

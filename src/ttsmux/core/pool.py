@@ -1,0 +1,633 @@
+"""
+Who gets which seat; when to dial, keep a spare, retire.
+
+One function, `Pool._assign`, decides all of that, in the order of its cases. It runs after every
+input that changed anything it looks at (`stale`), never between two halves of a decision, and it
+does
+not wait for anything: that is what pools whose decisions are interleaved with I/O get wrong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..errors import AuthError, ClosedError, Error, PoolFull
+from ..settings import Interrupt, Settings
+from .connection import Connection
+from .effects import Agenda, Wake
+from .retry import backoff
+from .route import Plan
+from .speech import END, End, Speech
+from .states import ConnectionState
+
+if TYPE_CHECKING:
+    from random import Random
+
+_MOST_SPARES = 4
+"""⌈dial time ÷ time between interruptions⌉ are needed: 300 ms and 100 ms need 3."""
+_DECAY = 60.0
+"""Seconds after which the adaptive target falls by one."""
+_LANE_KEPT_WARM = 600.0
+"""Seconds for which a lane other than the last one used is given spares."""
+_MOST_LANES = 256
+
+
+@attrs.frozen(kw_only=True)
+class PoolStats:
+    """
+    Counts of a client's connections.
+
+    Attributes:
+        size: connections, those being dialled or closed included.
+        dialling, idle, busy, closing: of those.
+        waiting: speeches that wait for a seat.
+        dials: dials begun so far.
+        dials_failed: of those, how many failed, or ended before they served anything.
+        seats_free: speeches that could begin at once.
+    """
+
+    size: int
+    dialling: int
+    idle: int
+    busy: int
+    closing: int
+    waiting: int
+    dials: int
+    dials_failed: int
+    seats_free: int
+
+
+class Ticket:
+    """What somebody waits for who is not a speech: a prewarm, or the end of all connections."""
+
+    def __init__(self) -> None:
+        self.handle: object = None
+        """The shell's to use."""
+        self.ready = 0
+        """Connections that are ready, once a prewarm is done."""
+        self.done = False
+        self.error: Error | None = None
+        self._waited_for = False
+
+    def finish(self, agenda: Agenda, error: Error | None = None) -> None:
+        if not self.done:
+            self.done, self.error = True, error
+            if self._waited_for:
+                agenda.do(Wake(self.handle))
+
+    def read(self) -> End | None:
+        """Return END when there is nothing left to wait for, None before; raise what went wrong."""
+        if self.error is not None:
+            raise self.error
+        if self.done:
+            return END
+        self._waited_for = True
+        return None
+
+
+class Prewarm(Ticket):
+    """A ticket for connections of one lane."""
+
+    def __init__(self, lane: Lane, wanted: int, due: float) -> None:
+        super().__init__()
+        self.lane = lane
+        self.wanted = wanted
+        self.due = due
+        """When it ends with what is ready."""
+
+
+class Lane:
+    """The connections of one pool key, and what is known about dialling there."""
+
+    def __init__(self, plan: Plan, now: float) -> None:
+        self.plan = plan
+        self.connections: list[Connection] = []
+        self.used_at = now
+        self.opened_at: float | None = None
+        """When the first connection ever came up."""
+        self.failures = 0
+        self.failed_at = now
+        self.not_before = now
+        self.refresh = False
+        """The next dial asks for a fresh key."""
+        self.refreshed = False
+        self.blocked = False
+        """The key was refused: no spares until it works again."""
+        self.raised = 0
+        """How far speeches that had to wait have raised the number of spares."""
+        self.raised_at = now
+
+    @property
+    def coming(self) -> list[Connection]:
+        return [conn for conn in self.connections if conn.coming]
+
+
+class Pool:
+    """All connections of a client, and the speeches that wait for one."""
+
+    def __init__(self, settings: Settings, rng: Random, agenda: Agenda) -> None:
+        self.settings = settings
+        self.rng = rng
+        self.agenda = agenda
+        self.stale = False
+        """Whether something changed that `_assign` looks at."""
+        self.armed: float | None = None
+        self.draining = False
+        """Whether new speeches are refused."""
+        self.closing = False
+        """Whether nothing is dialled any more."""
+        self.speeches: dict[Speech, None] = {}
+        """Those that are not over."""
+        self._decided_at = float("-inf")
+        self.connections: list[Connection] = []
+        self.lanes: dict[Hashable, Lane] = {}
+        self._seats: deque[Speech] = deque()
+        """Speeches that have text to send and no seat, first come first served."""
+        self._hopeful: dict[Speech, None] = {}
+        """Speeches without text yet: a connection is dialled for them, not reserved."""
+        self._prewarms: list[Prewarm] = []
+        self._closers: list[Ticket] = []
+        self._distrusted: set[int] = set()
+        self._acknowledged: set[int] = set()
+        self._trusted: set[int] = set()
+        self._dials = 0
+        self._dials_failed = 0
+
+    # --- speeches ---------------------------------------------------------------------------------
+
+    def lane(self, plan: Plan, now: float) -> Lane:
+        lane = self.lanes.get(plan.key)
+        if lane is None:
+            lane = self.lanes[plan.key] = Lane(plan, now)
+            self._forget_lanes()
+        return lane
+
+    def _forget_lanes(self) -> None:
+        spent = [key for key, lane in self.lanes.items() if not lane.connections]
+        waiting = {speech.plan.key for speech in (*self._seats, *self._hopeful)}
+        waiting |= {prewarm.lane.plan.key for prewarm in self._prewarms}
+        for key in spent[: max(0, len(self.lanes) - _MOST_LANES)]:
+            if key not in waiting and key != next(reversed(self.lanes)):
+                del self.lanes[key]
+
+    def admit(self) -> None:
+        """
+        Check that a new speech may come.
+
+        Raises:
+            ClosedError: the client is closed or draining.
+            PoolFull: too many wait already.
+        """
+        if self.draining:
+            msg = "the client is closed" if self.closing else "the client is draining"
+            raise ClosedError(msg, phase="close")
+        limit = self.settings.pool.max_waiting
+        if limit is not None and self._seatless() >= limit:
+            msg = f"{limit} speeches wait for a seat already, which is max_waiting"
+            raise PoolFull(msg, phase="acquire")
+
+    def _seatless(self) -> int:
+        """Return how many speeches there is no seat for; one without text may have one free."""
+        wanted = Counter(speech.plan.key for speech in (*self._seats, *self._hopeful))
+        for conn in self.connections:
+            wanted[conn.plan.key] -= conn.free_seats
+        return sum(count for count in wanted.values() if count > 0)
+
+    def enlist(self, speech: Speech) -> None:
+        self.speeches[speech] = None
+        self.agenda.touch(speech)
+        self.wait_for_text(speech)
+
+    def dismiss(self, speech: Speech) -> None:
+        """*speech* is over."""
+        self.speeches.pop(speech, None)
+        self.agenda.touch(speech)
+        self.stale = True
+
+    def wait_for_text(self, speech: Speech) -> None:
+        """Have a connection ready for *speech*, which has nothing to send yet."""
+        self._hopeful[speech] = None
+        self.stale = True
+
+    def wait(self, speech: Speech, now: float, *, first: bool = False) -> None:
+        """Queue *speech* for a seat, at the front if it was served before."""
+        self._hopeful.pop(speech, None)
+        if speech.waiting_since is None:
+            speech.waiting_since = now
+            if first:
+                self._seats.appendleft(speech)
+            else:
+                self._seats.append(speech)
+            self.agenda.touch(speech)
+            self.stale = True
+
+    def forget(self, speech: Speech) -> None:
+        self._hopeful.pop(speech, None)
+        if speech.waiting_since is not None:
+            speech.waiting_since = None
+            self._seats.remove(speech)
+
+    # --- what connections tell --------------------------------------------------------------------
+
+    def policy(self, plan: Plan) -> Interrupt:
+        """Return what an interruption does there, as far as the provider kept its word so far."""
+        return Interrupt.DISCARD if plan.number in self._distrusted else plan.route.policy
+
+    def distrust(self, culprit: Connection, why: str, now: float) -> None:
+        """A cancel was not honoured: nothing shall wait for one there again."""
+        plan = culprit.plan
+        self._distrusted.add(plan.number)
+        self._acknowledged.discard(plan.number)
+        self._trusted.discard(plan.number)
+        self.agenda.report("interrupt.distrusted", provider=plan.adapter.name, reason=why)
+        for conn in list(self.connections):
+            if conn is not culprit and conn.plan.number == plan.number and conn.suspect:
+                conn.retire("its provider does not mean its acknowledgements", now)
+
+    def trust(self, plan: Plan) -> None:
+        """A connection that acknowledged a cancel kept silent for long enough."""
+        self._trusted.add(plan.number)
+
+    def trusts(self, plan: Plan) -> bool:
+        return plan.number in self._trusted
+
+    def acknowledged(self, plan: Plan) -> None:
+        self._acknowledged.add(plan.number)
+        self.stale = True
+
+    def opened(self, conn: Connection, now: float) -> None:
+        lane = conn.lane
+        lane.opened_at = now if lane.opened_at is None else lane.opened_at
+        self.stale = True
+
+    def gone(self, conn: Connection) -> None:
+        """*conn* is no socket any more."""
+        if conn in conn.lane.connections:
+            conn.lane.connections.remove(conn)
+            self.connections.remove(conn)
+            self.agenda.touch(conn)
+            self.stale = True
+
+    def lane_works(self, lane: Lane) -> None:
+        lane.failures = 0
+        lane.refreshed = lane.blocked = False
+
+    def lane_failed(self, conn: Connection, error: Error, now: float) -> bool:
+        """
+        A connection came to nothing before it did anything for us.
+
+        Returns:
+            whether it is to be tried again at once, with a fresh key, as if nothing had happened.
+        """
+        lane = conn.lane
+        self._dials_failed += 1
+        self.stale = True
+        if isinstance(error, AuthError):
+            if lane.plan.route.refreshable and not lane.refreshed:
+                lane.refresh = lane.refreshed = True
+                return True
+            lane.blocked = True
+        # Whoever says so: what a provider asks for is not undercut.
+        lane.not_before = max(lane.not_before, now + (error.retry_after or 0.0))
+        if conn.began >= lane.failed_at:
+            # Dials that were under way together fail together: that is one failure.
+            lane.failures += 1
+            lane.failed_at = now
+            wait = backoff(self.settings.retry, lane.failures, self.rng)
+            lane.not_before = max(lane.not_before, now + wait)
+            self._tell_waiters(lane, error, now)
+        return False
+
+    def _tell_waiters(self, lane: Lane, error: Error, now: float) -> None:
+        """Let those hear of a failed dial who have no other connection to hope for."""
+        if not error.retryable:
+            for prewarm in [p for p in self._prewarms if p.lane is lane]:
+                self._finish(prewarm, error)
+        ready = sum(conn.free_seats for conn in lane.connections)
+        waiting = [s for s in (*self._seats, *self._hopeful) if s.plan.key == lane.plan.key]
+        for speech in waiting[ready:]:
+            speech.dial_failed(error.copy(), now, give_up=not error.retryable)
+
+    # --- tickets ----------------------------------------------------------------------------------
+
+    def prewarm(self, plan: Plan, n: int, due: float, now: float) -> Prewarm:
+        lane = self.lane(plan, now)
+        lane.used_at = now
+        prewarm = Prewarm(lane, n, due)
+        self._prewarms.append(prewarm)
+        self.agenda.touch(self)
+        self.stale = True
+        return prewarm
+
+    def _finish(self, prewarm: Prewarm, error: Error | None = None) -> None:
+        self._prewarms.remove(prewarm)
+        lane = prewarm.lane
+        prewarm.ready = sum(conn.state is ConnectionState.OPEN for conn in lane.connections)
+        prewarm.finish(self.agenda, error)
+
+    # --- the decision -----------------------------------------------------------------------------
+
+    def settle(self, now: float) -> None:
+        """Decide, if anything changed; until nothing does."""
+        while self.stale:
+            self.stale = False
+            self._assign(now)
+
+    def _assign(self, now: float) -> None:
+        self._decided_at = now
+        if self.draining and not self.speeches and not self.closing:
+            self.close(now)
+        self._serve(now)
+        if not self.closing:
+            self._dial_for_waiters(now)
+            self._dial_for_prewarms(now)
+            self._dial_for_spares(now)
+            self._hurry(now)
+        self._retire_outdated(now)
+        self._finish_tickets(now)
+        self.agenda.touch(self)
+
+    def _serve(self, now: float) -> None:
+        """Give free seats to those who wait, first come first served."""
+        full: set[Hashable] = set()
+        for speech in list(self._seats):
+            if speech.plan.key in full or speech.not_before > now:
+                continue
+            lane = self.lane(speech.plan, now)
+            conn = self._best(lane, now)
+            if conn is None:
+                full.add(speech.plan.key)
+                continue
+            since = speech.waiting_since
+            assert since is not None, "whoever is in the queue waits"
+            waited = conn.opened_at is not None and conn.opened_at > since
+            self.forget(speech)
+            lane.used_at = now
+            if waited and lane.opened_at is not None and since >= lane.opened_at:
+                # One spare more would have saved it the wait; a cold start could not have had one.
+                lane.raised, lane.raised_at = min(_MOST_SPARES, self._raised(lane, now) + 1), now
+            speech.seat(conn.begin(speech, now), now)
+            self.stale = True  # that may have been the last seat
+
+    def _best(self, lane: Lane, now: float) -> Connection | None:
+        """
+        Choose among the connections with a free seat.
+
+        One that has just acknowledged a cancel is the last choice, for the provider may not have
+        meant it; else the fullest, and of equally full ones the one used last: so the others can
+        grow idle and go.
+        """
+        found = [conn for conn in lane.connections if conn.free_seats > 0]
+        return max(
+            found,
+            key=lambda conn: (
+                conn.cooling_until <= now,
+                not conn.outdated,
+                len(conn.generations),
+                conn.idle_since,
+            ),
+            default=None,
+        )
+
+    def _dial_for_waiters(self, now: float) -> None:
+        """Dial for those whom no seat that is free or coming will serve."""
+        for lane, waiting in self._demand(now).items():
+            lane.used_at = now
+            supply = self._supply(lane)
+            while supply < waiting and self._dial(lane, now, evict=True):
+                supply += lane.plan.traits.seats
+
+    def _demand(self, now: float) -> dict[Lane, int]:
+        """Return how many speeches wait in each lane, those without text included."""
+        found: dict[Lane, int] = {}
+        for speech in (*self._seats, *self._hopeful):
+            lane = self.lane(speech.plan, now)
+            found[lane] = found.get(lane, 0) + 1
+        return found
+
+    def _supply(self, lane: Lane) -> int:
+        """Return the seats that are free, or will be when the dials under way are through."""
+        seats = lane.plan.traits.seats
+        return sum(
+            seats if conn.coming or conn.watched else conn.free_seats for conn in lane.connections
+        )
+
+    def _dial_for_prewarms(self, now: float) -> None:
+        for prewarm in self._prewarms:
+            lane = prewarm.lane
+            if prewarm.due <= now:
+                continue
+            while len(self._warm(lane)) < self._wanted(prewarm, now):
+                if not self._dial(lane, now):
+                    break
+
+    def _wanted(self, prewarm: Prewarm, now: float) -> int:
+        """Return the connections a prewarm stands for: those asked for, and spares behind them."""
+        lane = prewarm.lane
+        spares = -(-self._target(lane, now) // lane.plan.traits.seats)
+        return min(prewarm.wanted + spares, self.settings.pool.max_size)
+
+    def _warm(self, lane: Lane) -> list[Connection]:
+        return [conn for conn in lane.connections if conn.coming or conn.idle]
+
+    def _dial_for_spares(self, now: float) -> None:
+        """Keep spare seats in the lanes in use. Never at the cost of another connection."""
+        demand = self._demand(now)
+        lanes = sorted(self.lanes.values(), key=lambda lane: lane.used_at, reverse=True)
+        for place, lane in enumerate(lanes):
+            if place and now >= lane.used_at + _LANE_KEPT_WARM:
+                break
+            if lane.blocked or not lane.plan.traits.reusable:
+                continue
+            while self._short(lane, demand.get(lane, 0), now) and self._dial(lane, now):
+                pass
+
+    def _short(self, lane: Lane, waiting: int, now: float) -> bool:
+        """Return whether, with those who wait served, a lane has fewer spares than it should."""
+        traits = lane.plan.traits
+        if self.settings.pool.min_idle is None and self._mutes(lane):
+            # Muted generations use a connection up: what counts is how many more it can bear.
+            muted = any(conn.muted for conn in lane.connections)
+            wanted = max(1, traits.seats - 1)
+            if traits.max_muted is not None:
+                wanted = min(wanted, _MOST_SPARES)
+            fresh = min(traits.seats, traits.max_muted or traits.seats)
+            bearable = sum(fresh if c.coming else c.bearable for c in lane.connections)
+            return muted and bearable - waiting < wanted
+        return self._spares(lane) - waiting < self._target(lane, now)
+
+    def _mutes(self, lane: Lane) -> bool:
+        """Return whether an interruption there leaves the connection to the next speech."""
+        return lane.plan.traits.ids and self.policy(lane.plan) is not Interrupt.DISCARD
+
+    def _spares(self, lane: Lane) -> int:
+        """Return the free seats there are and soon will be, outdated ones left out."""
+        seats = lane.plan.traits.seats
+        # A barrier comes back as a seat, if the provider has ever kept its word.
+        acknowledges = lane.plan.number in self._acknowledged
+        found = 0
+        for conn in lane.connections:
+            held = conn.state is ConnectionState.BARRIER and acknowledges
+            if conn.coming or conn.watched or held:
+                found += seats
+            elif not conn.outdated:
+                found += conn.free_seats
+        return found
+
+    def _target(self, lane: Lane, now: float) -> int:
+        """Return how many spare seats a lane should have."""
+        fixed = self.settings.pool.min_idle
+        if fixed is not None:
+            return fixed
+        return 0 if self._mutes(lane) else min(_MOST_SPARES, 1 + self._raised(lane, now))
+
+    def _raised(self, lane: Lane, now: float) -> int:
+        return max(0, lane.raised - int((now - lane.raised_at) / _DECAY))
+
+    def _dial(self, lane: Lane, now: float, *, evict: bool = False) -> bool:
+        """Begin a dial if backoff and limits allow it."""
+        if now < lane.not_before or (lane.failures and lane.coming):
+            return False
+        if len(self.connections) >= self.settings.pool.max_size:
+            if evict:
+                self._evict(lane, now)
+            return False
+        self._dials += 1
+        conn = Connection(self._dials, lane, self, lane.refresh, now)
+        lane.refresh = False
+        lane.connections.append(conn)
+        self.connections.append(conn)
+        return True
+
+    def _evict(self, lane: Lane, now: float) -> None:
+        """Make room for *lane*: hang up what another lane has had idle for longest."""
+        if any(conn.state is ConnectionState.CLOSING for conn in self.connections):
+            return  # room is on its way
+        idle = [conn for conn in self.connections if conn.idle and conn.lane is not lane]
+        if idle:
+            min(idle, key=lambda conn: conn.idle_since).retire("another voice needs the room", now)
+
+    def _hurry(self, now: float) -> None:
+        """
+        Cut barriers short where their room is needed.
+
+        That is, for a speech that has nowhere else to go; or for a spare, as long as the provider
+        has never acknowledged anything.
+        """
+        if len(self.connections) < self.settings.pool.max_size:
+            return
+        demand, starving = self._demand(now), {speech.plan.key for speech in self._seats}
+        for conn in self.connections:
+            lane, number = conn.lane, conn.lane.plan.number
+            if (lane.plan.key in starving and not self._supply(lane)) or (
+                number not in self._acknowledged and self._short(lane, demand.get(lane, 0), now)
+            ):
+                conn.hurry(now)
+
+    def _retire_outdated(self, now: float) -> None:
+        """Hang up what is idle for too long or too old, once its replacement is up or failed."""
+        for conn in list(self.connections):
+            if conn.outdated and conn.idle and not conn.lane.coming:
+                conn.retire("idle or old", now)
+
+    def _finish_tickets(self, now: float) -> None:
+        for prewarm in list(self._prewarms):
+            lane = prewarm.lane
+            full = len(self._warm(lane)) >= self._wanted(prewarm, now)
+            stuck = len(self.connections) >= self.settings.pool.max_size
+            if (not lane.coming and (full or stuck)) or self.closing or prewarm.due <= now:
+                self._finish(prewarm)
+        if not self.connections:
+            for ticket in self._closers:
+                ticket.finish(self.agenda)
+            self._closers.clear()
+
+    # --- clocks -----------------------------------------------------------------------------------
+
+    def deadline(self) -> float | None:
+        # What lies before the last decision could not be done then; it waits for something else.
+        due = (instant for instant in self._clocks() if instant > self._decided_at)
+        return min(due, default=None)
+
+    def _clocks(self) -> Iterable[float]:
+        wanted = {speech.plan.key for speech in (*self._seats, *self._hopeful)}
+        for lane in self.lanes.values():
+            if not self.closing and (lane.plan.key in wanted or not lane.blocked):
+                yield lane.not_before
+        for speech in self._seats:
+            yield speech.not_before
+        for prewarm in self._prewarms:
+            yield prewarm.due
+
+    def expire(self, now: float) -> None:
+        self.stale = True
+
+    # --- ends -------------------------------------------------------------------------------------
+
+    def drain(self) -> Ticket:
+        """Take no new speech; when those there are over, close."""
+        self.draining = self.stale = True
+        return self._when_empty()
+
+    def close(self, now: float) -> Ticket:
+        """Fail what is speaking, hang up everything."""
+        self.draining = self.closing = self.stale = True
+        for speech in list(self.speeches):
+            speech.fail(ClosedError("the client was closed", phase="close"), now)
+        for conn in list(self.connections):
+            conn.hang_up(now)
+        return self._when_empty()
+
+    def _when_empty(self) -> Ticket:
+        """Return a ticket that is done when there are no connections left."""
+        ticket = Ticket()
+        self._closers.append(ticket)
+        return ticket
+
+    def abandon(self, error: Error) -> None:
+        """Fail all, hang up all, whatever state things are in."""
+        self.draining = self.closing = True
+        for speech in self.speeches:
+            speech.abandon(error)
+        self.speeches.clear()
+        self._seats.clear()
+        self._hopeful.clear()
+        for conn in self.connections:
+            conn.abandon()
+        for ticket in (*self._prewarms, *self._closers):
+            ticket.finish(self.agenda, error)
+
+    # --- small things -----------------------------------------------------------------------------
+
+    def new_id(self) -> str:
+        """Return an id that was never used: 128 random bits, in the form of a UUID's hex digits."""
+        return f"{self.rng.getrandbits(128):032x}"
+
+    def summary(self, plan: Plan) -> str:
+        lane = self.lanes.get(plan.key)
+        mine = len(lane.connections) if lane else 0
+        return (
+            f"{mine} connections of this kind, {len(self.connections)} of at most "
+            f"{self.settings.pool.max_size} in all"
+        )
+
+    def stats(self) -> PoolStats:
+        states = [conn.state for conn in self.connections]
+        idle = sum(conn.idle for conn in self.connections)
+        dialling = sum(conn.coming for conn in self.connections)
+        closing = states.count(ConnectionState.CLOSING)
+        return PoolStats(
+            size=len(states),
+            dialling=dialling,
+            idle=idle,
+            busy=len(states) - idle - dialling - closing,
+            closing=closing,
+            waiting=len(self._seats),
+            dials=self._dials,
+            dials_failed=self._dials_failed,
+            seats_free=sum(conn.free_seats for conn in self.connections),
+        )

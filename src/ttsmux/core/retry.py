@@ -1,0 +1,24 @@
+"""When to try again, as pure arithmetic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..settings import RetryPolicy
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+def backoff(
+    policy: RetryPolicy, failures: int, rng: Random, retry_after: float | None = None
+) -> float:
+    """
+    Return the seconds to wait after the *failures*-th failure in a row (counted from 1).
+
+    Full jitter: uniform in [0, min(cap, base · 2^(failures - 1))], because clients that failed
+    together must not come back together. What the provider asked for is never undercut.
+    """
+    ceiling = min(policy.cap, policy.base * 2.0 ** min(failures - 1, 30))
+    wait = rng.uniform(0.0, ceiling)
+    return wait if retry_after is None else max(wait, retry_after)

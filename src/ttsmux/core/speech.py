@@ -1,0 +1,556 @@
+"""
+What a caller started: text in, audio out, one end.
+
+A speech decides what becomes of its own text and audio: what is sent when, what a failure of its
+generation means for it, when it is complete. On which connection it speaks is the pool's business,
+what is on the wire the connection's.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from ..adapter import Audio, Flush, Frame, Input, Marks
+from ..audio import AudioChunk, Mark
+from ..errors import (
+    ConfigError,
+    DeadlineExceeded,
+    Delivered,
+    EmptyAudio,
+    Error,
+    InvalidFormat,
+    InvalidText,
+    LocalProtocolError,
+    PoolTimeout,
+    SlowConsumer,
+)
+from ..text.cutting import speakable
+from . import states
+from .effects import Agenda, Wake
+from .ledger import AudioLedger, Interruption, TextLog
+from .retry import backoff
+from .route import Plan
+from .states import SPEECH, GenerationState, SpeechInput, SpeechState
+
+if TYPE_CHECKING:
+    from .connection import LiveGeneration
+    from .pool import Pool
+
+_PAUSE_AT, _RESUME_AT = 30.0, 15.0
+"""Seconds of unread audio at which no more text is sent, and at which it goes on."""
+_MIN_BUFFER, _MAX_BUFFER = 8 * 2**20, 256 * 2**20
+_SECONDS_A_CHARACTER = 0.5
+"""Far slower than anybody speaks: audio beyond it is not what the text can have caused."""
+MAX_UNSENT = 64 * 1024
+"""Characters that may wait to be sent before a feeder should pause."""
+
+
+class End(enum.Enum):
+    """What `read` returns when nothing more will come."""
+
+    END = "end"
+
+
+END: Final = End.END
+
+
+@attrs.frozen(kw_only=True)
+class Metrics:
+    """
+    What a speech took. Times are seconds, None where it did not come to that.
+
+    Attributes:
+        ttfa: from the first text sent to the first audio in the caller's hand.
+        acquire: from the first sendable text to a seat on a connection.
+        connect: the dial of the connection it got; 0.0 where that was open already.
+        connection_reused: whether the connection was open before `speak()`.
+        attempts: generations begun, and dials that failed while it waited.
+        audio_seconds: audio handed out.
+        audio_bytes: the same in bytes.
+        characters: of text sent, those of repeated attempts included.
+    """
+
+    ttfa: float | None
+    acquire: float | None
+    connect: float | None
+    connection_reused: bool
+    attempts: int
+    audio_seconds: float
+    audio_bytes: int
+    characters: int
+
+
+class Speech:
+    """One thing to say. Made by `Mux.speak`."""
+
+    def __init__(
+        self, number: int, plans: Sequence[Plan], pool: Pool, total: float | None, now: float
+    ) -> None:
+        self.number = number
+        self.state = SpeechState.WAITING
+        self.armed: float | None = None
+        self.handle: object = None
+        """The shell's to use."""
+        self.fed = False
+        """Whether a feeder writes the text."""
+        self.plan = plans[0]
+        self.generation: LiveGeneration | None = None
+        self.error: BaseException | None = None
+        self._plans = list(plans[1:])
+        self._pool = pool
+        self._agenda: Agenda = pool.agenda
+        self._log = TextLog(self.plan.cutter)
+        self._ledger = AudioLedger(self.plan.options.format)
+        self._buffer: deque[AudioChunk] = deque()
+        self._ended = False
+        self._paused = False
+        self._reader_waits = False
+        self._feeder_waits = False
+        self._interruption: Interruption | None = None
+        self._tries = 0
+        self._free_tries = 0
+        # Instants.
+        self._began = now
+        self._total_due = None if total is None else now + total
+        self.not_before = now
+        self.waiting_since: float | None = None
+        self._wanted_at: float | None = None
+        self._seated_at: float | None = None
+        self._sent_at: float | None = None
+        self._heard_at: float | None = None
+        self._connect: float | None = None
+        self._reused = False
+        self._attempts = 0
+        self._characters = 0
+
+    def __repr__(self) -> str:
+        unread = f"{self._ledger.unread:.2f} s unread"
+        return f"<Speech s{self.number} {self.plan.adapter.name} {self.state.name} {unread}>"
+
+    # --- what the caller does ---------------------------------------------------------------------
+
+    def write(self, piece: str, now: float) -> None:
+        """
+        Add text.
+
+        Raises:
+            LocalProtocolError: after `end`.
+            InvalidText: the piece has a lone surrogate.
+        """
+        if not self._writable("write"):
+            return
+        self._log.write(piece)
+        self.pump(now)
+
+    def write_all(self, pieces: Sequence[str], now: float) -> None:
+        """Add all text there is, and end; it is sent as one where it can be."""
+        try:
+            for piece in pieces:
+                self._log.write(piece)
+        except InvalidText as error:
+            self.fail(error, now)
+            raise
+        self.end(now)
+
+    def flush(self, now: float) -> None:
+        """Ask for the audio of all text so far, where the provider can."""
+        if not self._writable("flush"):
+            return
+        self._log.flush()
+        self.pump(now)
+
+    def end(self, now: float) -> None:
+        """Say that no more text comes. Ending twice is fine."""
+        if self._ended or not self._writable("end"):
+            return
+        self._ended = True
+        self._log.end()
+        self.pump(now)
+
+    def _writable(self, verb: str) -> bool:
+        """Tell whether text still has a use; the other side may have ended the speech just now."""
+        if self._ended:
+            msg = f"cannot {verb}: speech s{self.number} was ended"
+            raise LocalProtocolError(msg, phase="speak")
+        if self.state is SpeechState.FAILED:
+            assert self.error is not None, "a failed speech knows why"
+            raise self.error
+        return self.state is not SpeechState.INTERRUPTED
+
+    def room(self) -> bool:
+        """Return whether a feeder should go on; if not, `Wake` says when to ask again."""
+        # What is held back goes only when more text shows where it may be cut.
+        if self.over or self._log.unsent <= MAX_UNSENT or not self._log.sendable:
+            return True
+        self._feeder_waits = True
+        return False
+
+    def interrupt(self, now: float) -> Interruption:
+        """Stop. Nothing more is handed out; calling it again returns the same."""
+        if self._interruption is None:
+            received = self.state in (SpeechState.RECEIVED, SpeechState.COMPLETED)
+            self._interruption = self._ledger.interruption(self._log, received)
+            self._buffer.clear()
+            if not self.over:
+                self._step(SpeechInput.INTERRUPT)
+                self._leave(now)
+                self._report("speech.interrupted", heard_seconds=self._interruption.heard_seconds)
+        return self._interruption
+
+    def fail(self, error: BaseException, now: float) -> None:
+        """End with *error*, after the audio received so far."""
+        if self.over:
+            return
+        self.error = error  # first: a speech that is FAILED says why, even if the step is torn here
+        self._step(SpeechInput.FAIL)
+        if isinstance(error, Error):
+            error.provider = error.provider or self.plan.adapter.name
+            error.phase = error.phase or "speak"
+            error.attempt = self._attempts
+            error.delivered = self._delivered()
+        self._leave(now)
+        self._report("speech.failed", error=type(error).__name__)
+
+    def _delivered(self) -> Delivered:
+        heard = self._ledger.interruption(self._log, all_received=False)
+        seconds = self._ledger.read / self._ledger.byte_rate
+        return Delivered(self._ledger.read, seconds, len(heard.heard_text))
+
+    def _leave(self, now: float) -> None:
+        """Let go of the seat or of the place in the queue, and tell whoever waits."""
+        gen, self.generation = self.generation, None
+        self._pool.forget(self)
+        if gen is not None:
+            gen.conn.interrupt(gen, now)
+        self._wake()
+        self._pool.stale = True
+
+    def played(self, seconds: float) -> None:
+        """Say that *seconds* of the speech have reached the ear."""
+        self._ledger.played = max(self._ledger.played or 0.0, seconds)
+
+    def read(self, now: float) -> AudioChunk | End | None:
+        """Return the next audio, None if there is none yet, or END; raise the speech's error."""
+        if self._buffer:
+            return self._hand_out(now)
+        match self.state:
+            case SpeechState.RECEIVED:
+                self._step(SpeechInput.READ_OUT)
+                self._report("speech.completed", audio_seconds=self._ledger.read / self._byte_rate)
+                return END
+            case SpeechState.COMPLETED | SpeechState.INTERRUPTED:
+                return END
+            case SpeechState.FAILED:
+                assert self.error is not None, "a failed speech knows why"
+                raise self.error
+        self._reader_waits = True
+        return None
+
+    def _hand_out(self, now: float) -> AudioChunk:
+        chunk = self._buffer.popleft()
+        self._ledger.read += len(chunk.data)
+        if self._heard_at is None:
+            self._heard_at = now
+        if self._paused and self._ledger.unread < _RESUME_AT:
+            self._paused = False
+            self.pump(now)
+        return chunk
+
+    # --- text: from the log to the wire -----------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        return not SPEECH[self.state]
+
+    def pump(self, now: float) -> None:
+        """Send what may be sent; without a generation, ask for a seat if there is a need."""
+        if self.over or self._paused:
+            return
+        gen = self.generation
+        if gen is None:
+            if self._log.sendable:
+                if self._wanted_at is None:
+                    self._wanted_at = now
+                self._pool.wait(self, now)
+            elif self._ended and self.state is SpeechState.WAITING:
+                self._step(SpeechInput.RECEIVE)
+                self._pool.forget(self)
+                self._wake()
+        elif gen.state is GenerationState.OPEN:
+            self._say(gen, now)
+
+    def seat(self, gen: LiveGeneration, now: float) -> None:
+        """Begin to speak as *gen*."""
+        self._step(SpeechInput.SEAT)
+        self.generation = gen
+        self._attempts += 1
+        gen.base = self._ledger.received
+        if self._seated_at is None:
+            conn = gen.conn
+            assert conn.opened_at is not None, "seats are on open connections"
+            self._reused = conn.opened_at <= self._began
+            self._connect = 0.0 if self._reused else conn.opened_at - conn.began
+            self._seated_at = self._sent_at = now
+        self._say(gen, now, first=True)
+
+    def _say(self, gen: LiveGeneration, now: float, *, first: bool = False) -> None:
+        """Send what may go. An adapter that raises costs its own speech and connection only."""
+        try:
+            opening = list(self.plan.adapter.open(gen)) if first else []
+            frames = [*opening, *self._frames(gen, now)]
+        except Exception as exc:
+            self.generation = None
+            gen.conn.give_up(gen, now)
+            error = exc if isinstance(exc, Error) else _misspoke(exc)
+            self.fail(error, now)
+        else:
+            gen.conn.send(frames, now, gen)
+
+    def _frames(self, gen: LiveGeneration, now: float) -> list[Frame]:
+        """Take from the log what may go now, and say it in the provider's words."""
+        adapter, traits = self.plan.adapter, self.plan.traits
+        frames: list[Frame] = []
+        while self._log.ready and gen.state is GenerationState.OPEN:
+            piece = self._log.take()
+            if piece is not None:
+                frames += adapter.text(gen, piece)
+                self._characters += len(piece)
+                gen.fresh = gen.fresh or speakable(piece)
+                if traits.input is Input.WHOLE:
+                    frames += gen.end(now)
+            elif gen.fresh:
+                frames += self._flushed(gen, now)
+        over = self._ended and not self._log.ready
+        if over and gen.state is GenerationState.OPEN:
+            frames += gen.end(now)
+        if self._feeder_waits and self._log.unsent <= MAX_UNSENT:
+            self._feeder_waits = False
+            self._agenda.do(Wake(self.handle))
+        return frames
+
+    def _flushed(self, gen: LiveGeneration, now: float) -> list[Frame]:
+        """Ask for the audio of what was sent since the last flush."""
+        match self.plan.traits.flush:
+            case Flush.MESSAGE:
+                gen.fresh = False
+                gen.owe(now)
+                return list(self.plan.adapter.flush(gen))
+            case Flush.END:
+                return gen.end(now)
+        return []
+
+    # --- audio: from the wire to the reader -------------------------------------------------------
+
+    @property
+    def _byte_rate(self) -> int:
+        return self._ledger.byte_rate
+
+    def audio(self, gen: LiveGeneration, signal: Audio, now: float) -> None:
+        """Take audio of its current generation."""
+        ledger = self._ledger
+        if signal.rate is not None and signal.rate != ledger.format.rate:
+            msg = f"asked for {ledger.format}, but the provider speaks at {signal.rate} Hz"
+            self.fail(InvalidFormat(msg), now)
+            return
+        data = gen.aligner.feed(signal.data)
+        if not data:
+            return
+        marks = ledger.fresh_marks() if ledger.marks else ()
+        start = ledger.received / ledger.byte_rate
+        self._buffer.append(AudioChunk(data, ledger.format, start, marks))
+        ledger.received += len(data)
+        if self._reader_waits:
+            self._wake()
+        if ledger.received - ledger.read > _PAUSE_AT * ledger.byte_rate:
+            self._overfull(now)
+
+    def _overfull(self, now: float) -> None:
+        """Send no more text, and bear with the reader as far as the text explains the audio."""
+        self._paused = True
+        caused = int(self._characters * _SECONDS_A_CHARACTER * self._byte_rate)
+        bound = min(_MAX_BUFFER, max(_MIN_BUFFER, caused))
+        if self._ledger.received - self._ledger.read > bound:
+            msg = f"{self._ledger.unread:.0f} s of audio were left unread; read it, or interrupt"
+            self.fail(SlowConsumer(msg), now)
+
+    def marks_came(self, gen: LiveGeneration, signal: Marks) -> None:
+        segment = gen.segments.get(signal.segment or "", gen.base)
+        self._ledger.add_marks(signal, gen.base, segment)
+
+    @property
+    def received(self) -> int:
+        """Bytes of audio received so far."""
+        return self._ledger.received
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        return tuple(self._ledger.marks)
+
+    # --- how a generation can end -----------------------------------------------------------------
+
+    def output_ended(self, gen: LiveGeneration, now: float) -> None:
+        """Take the end of its generation's audio."""
+        if self._ledger.received == gen.base and self._log.speakable:
+            msg = "the provider ended without any audio"
+            self.generation_failed(EmptyAudio(msg), now)
+            return
+        self.generation = None
+        self._log.settle()
+        self._tries = self._free_tries = 0
+        if self._ended and not self._log.ready and not self._log.held:
+            self._step(SpeechInput.RECEIVE)
+            self._wake()
+        else:
+            self._step(SpeechInput.UNSEAT)
+            self._pool.wait_for_text(self)
+            self.pump(now)
+
+    def generation_failed(self, error: Error, now: float, *, free: bool = False) -> None:
+        """
+        Its generation failed: begin it again if nobody heard any of it, else fail.
+
+        *free* attempts do not count: the request never reached the provider, or the key was old.
+        """
+        gen, self.generation = self.generation, None
+        assert gen is not None, "only the current generation of a speech fails it"
+        # Free attempts are bounded too: as many stale sockets as a pool can hold.
+        free = free and self._free_tries < self._pool.settings.pool.max_size
+        self._free_tries += free
+        unheard = self._ledger.read <= gen.base
+        repeatable = unheard and self._log.repeatable and (error.retryable or free)
+        self._tries += not free
+        if repeatable and self._tries < self._pool.settings.retry.attempts:
+            self._withdraw(gen)
+            self._step(SpeechInput.UNSEAT)
+            self._log.repeat()
+            self._retry(error, now, self._tries)
+        elif self._may_move:
+            self._step(SpeechInput.UNSEAT)
+            self._next_route(error, now)
+        else:
+            self.fail(error, now)
+
+    def dial_failed(self, error: Error, now: float, *, give_up: bool) -> None:
+        """A connection that it waited for did not come about."""
+        self._attempts += 1
+        self._tries += 1
+        if not give_up and self._tries < self._pool.settings.retry.attempts:
+            return  # the pool dials again when its own backoff is over
+        if self._may_move:
+            self._next_route(error, now)
+        else:
+            self.fail(error, now)
+
+    def _withdraw(self, gen: LiveGeneration) -> None:
+        """Drop what the failed attempt delivered and nobody read."""
+        size = self._ledger.received - gen.base
+        self._ledger.withdraw(size)
+        self._paused = False
+        while size > 0:
+            size -= len(self._buffer.pop().data)
+
+    def _retry(self, error: Error, now: float, failures: int) -> None:
+        policy, asked = self._pool.settings.retry, error.retry_after
+        if failures:
+            self.not_before = now + backoff(policy, failures, self._pool.rng, asked)
+        else:
+            self.not_before = now + (asked or 0.0)
+        self._report("speech.retried", error=type(error).__name__, attempt=self._attempts)
+        self._pool.wait(self, now, first=True)
+
+    @property
+    def _may_move(self) -> bool:
+        """Whether there is another route, and nobody has heard anything of this one."""
+        return bool(self._plans) and self._ledger.read == 0 and not self._log.forgotten
+
+    def _next_route(self, error: Error, now: float) -> None:
+        """Go to the next route, and say everything there from the beginning."""
+        self._pool.forget(self)
+        self.plan = self._plans.pop(0)
+        self._tries = 0
+        self.not_before = now
+        self._log.restart(self.plan.cutter, self._ended)
+        self._ledger = AudioLedger(self.plan.options.format)
+        self._buffer.clear()
+        self._paused = False
+        self._report("speech.rerouted", error=type(error).__name__)
+        self._pool.wait_for_text(self)
+        self.pump(now)
+
+    # --- clocks -----------------------------------------------------------------------------------
+
+    def deadline(self) -> float | None:
+        if self.over or self.state is SpeechState.RECEIVED:
+            return None
+        due = [] if self._total_due is None else [self._total_due]
+        if self.waiting_since is not None:
+            due.append(self.waiting_since + self._pool.settings.pool.acquire_timeout)
+        return min(due, default=None)
+
+    def expire(self, now: float) -> None:
+        if self._total_due is not None and now >= self._total_due:
+            total = self._total_due - self._began
+            self.fail(DeadlineExceeded(f"not done within the {total:g} s allowed"), now)
+            return
+        timeout = self._pool.settings.pool.acquire_timeout
+        self.fail(
+            PoolTimeout(
+                f"no seat became free within {timeout:g} s ({self._pool.summary(self.plan)})",
+                phase="acquire",
+            ),
+            now,
+        )
+
+    # --- small things -----------------------------------------------------------------------------
+
+    def metrics(self) -> Metrics:
+        def between(begin: float | None, end: float | None) -> float | None:
+            return None if begin is None or end is None else end - begin
+
+        return Metrics(
+            ttfa=between(self._sent_at, self._heard_at),
+            acquire=between(self._wanted_at, self._seated_at),
+            connect=self._connect,
+            connection_reused=self._reused,
+            attempts=self._attempts,
+            audio_seconds=self._ledger.read / self._byte_rate,
+            audio_bytes=self._ledger.read,
+            characters=self._characters,
+        )
+
+    def _step(self, input: SpeechInput) -> None:
+        self.state = states.step(SPEECH, self.state, input)
+        if self.over:
+            self._pool.dismiss(self)
+            if self.fed:
+                self._feeder_waits = True
+                self._wake()
+
+    def abandon(self, error: Error) -> None:
+        """Fail at once, whatever state things are in: the Mux was torn in mid-input."""
+        if not self.over:
+            self.state, self.error, self.generation = SpeechState.FAILED, error, None
+            self._reader_waits = self._feeder_waits = True
+            self._wake()
+
+    def _wake(self) -> None:
+        """Tell a reader or a feeder that waits; each asks again before it waits again."""
+        if self._reader_waits or self._feeder_waits:
+            self._reader_waits = self._feeder_waits = False
+            self._agenda.do(Wake(self.handle))
+
+    def _report(self, name: str, **fields: object) -> None:
+        self._agenda.report(name, speech=self.number, provider=self.plan.adapter.name, **fields)
+
+
+def _misspoke(exc: Exception) -> Error:
+    """Return what an adapter's own fault is to the speech that it happened to."""
+    msg = f"the adapter could not say this in its provider's words ({type(exc).__name__}: {exc})"
+    error = ConfigError(msg, phase="speak")
+    error.__cause__ = exc
+    return error

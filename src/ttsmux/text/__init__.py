@@ -1,0 +1,1 @@
+"""Pure functions over `str`: where text may be cut on its way to a provider."""

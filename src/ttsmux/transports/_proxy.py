@@ -1,0 +1,104 @@
+"""
+Whether a dial goes through a proxy, and how to ask one for a tunnel.
+
+The rule is one for all transports: loopback never; otherwise a URL that was set, or what the
+environment says (``wss_proxy``, ``https_proxy``, ``all_proxy`` and so on, but for ``no_proxy``).
+Only HTTP proxies are spoken to.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import urllib.parse
+import urllib.request
+
+import attrs
+
+from ttsmux.errors import ProxyError
+from ttsmux.transports._http import Endpoint, Exchange, Undialable, basic, join
+
+# As browsers and websockets do it: the way of its own, then SOCKS, then the proxy for the web.
+# Nobody has a proxy for ws:// alone, and an HTTPS proxy is as good at CONNECT as any.
+_SCHEMES = {True: ("wss", "socks", "https", "all"), False: ("ws", "socks", "https", "http", "all")}
+
+
+@attrs.frozen
+class Proxy:
+    """An HTTP proxy; *authorization* is the value of the header of that name."""
+
+    host: str
+    port: int
+    authorization: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Host and port, as people write them."""
+        return join(self.host, self.port)
+
+    def tunnel(self, endpoint: Endpoint) -> Exchange:
+        """Return the request for a tunnel to *endpoint*; any 2xx grants it."""
+        headers = [("Host", endpoint.address)]
+        if self.authorization is not None:
+            headers.append(("Proxy-Authorization", self.authorization))
+        return Exchange("CONNECT", endpoint.address, headers)
+
+
+def proxy_for(setting: str | None, endpoint: Endpoint) -> Proxy | None:
+    """Return the proxy to use, or None to dial directly. Raises `Undialable`."""
+    if setting is None or _is_loopback(endpoint.host):
+        return None
+    url = _from_environment(endpoint) if setting == "env" else setting
+    return None if url is None else _parse(url)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _from_environment(endpoint: Endpoint) -> str | None:
+    if urllib.request.proxy_bypass(endpoint.address):
+        return None
+    proxies = urllib.request.getproxies()
+    for scheme in _SCHEMES[endpoint.secure]:
+        if url := proxies.get(scheme):
+            # macOS gives the address of a SOCKS proxy as if it were one for HTTP.
+            return url.replace("http://", "socks5://") if scheme == "socks" else url
+    return None
+
+
+def _parse(url: str) -> Proxy:
+    """Take the URL of a proxy apart; what is said about it leaves out its user and password."""
+    parts = _split(url if "://" in url else f"http://{url}")
+    if parts is None:
+        raise Undialable(_wrong("the URL of the proxy cannot be understood"))
+    scheme, proxy = parts
+    if scheme != "http":
+        msg = f"a proxy must be an http:// URL; {scheme}:// is not supported"
+        raise Undialable(_wrong(msg))
+    return proxy
+
+
+def _split(url: str) -> tuple[str, Proxy] | None:
+    # The exceptions of urllib quote the URL, so none may get away.
+    try:
+        parts = urllib.parse.urlsplit(url)
+        if not parts.scheme.isalnum() or not parts.hostname:
+            return None
+        authorization = None
+        if parts.username is not None:
+            user, password = (
+                urllib.parse.unquote(part or "") for part in (parts.username, parts.password)
+            )
+            authorization = basic(user, password)
+        return parts.scheme, Proxy(parts.hostname, parts.port or 80, authorization)
+    except ValueError:
+        return None
+
+
+def _wrong(msg: str) -> ProxyError:
+    return ProxyError(msg, phase="dial")

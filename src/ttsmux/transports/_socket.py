@@ -1,0 +1,242 @@
+"""
+A socket for two threads, one of which reads while the other writes, and how to connect one.
+
+It looks enough like a socket for websocket-client to use it in place of one. What is different:
+
+* Every call into the socket or into OpenSSL is brief and under one lock; waiting happens outside of
+  it. OpenSSL's objects do not bear two threads at once, and CPython before 3.13 lets them in. A
+  descriptor that one thread closes while the other is about to write to it may by then belong to
+  somebody else's connection.
+* Reading and writing have limits of their own, where a socket's one timeout would serve for both.
+* A dial can be called off, and has one budget for all of its steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+
+from ttsmux.adapter import DialFailure, connect_timeout
+from ttsmux.transports import _failures
+
+READ_SIZE = 64 * 1024
+TICK = 0.2
+"""Seconds after which a reader looks up whether it should give up."""
+_CALLED_OFF = 0.05
+"""Seconds after which a dial looks up whether it was called off."""
+# RFC 8305, 5: how long to wait for one address before the next is tried beside it.
+_NEXT_ADDRESS = 0.25
+
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class GaveUp(Exception):
+    """The budget of a dial is used up, or nobody wants it any more; see `failure`."""
+
+    def __init__(self, failure: DialFailure) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+class Budget:
+    """The time that a dial may take."""
+
+    def __init__(self, seconds: float, cancelled: Callable[[], bool] | None) -> None:
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self._cancelled = cancelled
+
+    def left(self) -> float:
+        """Return the seconds that are left. Raises `GaveUp` if there are none."""
+        if self._cancelled is not None and self._cancelled():
+            raise GaveUp(_failures.called_off())
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise GaveUp(connect_timeout(self._seconds))
+        return left
+
+    def wait(self, sock: socket.socket, exc: Exception) -> None:
+        """Wait a while for what *exc* says is missing. Raises `GaveUp`."""
+        ready(sock, isinstance(exc, ssl.SSLWantWriteError), min(self.left(), _CALLED_OFF))
+
+
+def ready(sock: socket.socket, write: bool, seconds: float) -> bool:
+    """Wait until *sock* can be read from, or written to; a closed one is always ready."""
+    try:
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(sock, select.POLLOUT if write else select.POLLIN)
+            return bool(poll.poll(seconds * 1000))
+        wanted = ([], [sock], [sock]) if write else ([sock], [], [])
+        return any(select.select(*wanted, seconds))
+    except (OSError, ValueError):
+        return True
+
+
+def resolve(host: str, port: int, budget: Budget) -> list[tuple[int, tuple[object, ...]]]:
+    """
+    Return the addresses of *host*, each with its family.
+
+    Nothing can interrupt a look-up: a thread that is stuck in one comes back when the resolver
+    gives up, and only then finds that its time is over.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    budget.left()
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def connect(host: str, port: int, budget: Budget) -> socket.socket:
+    """Return a connected, non-blocking socket. Raises `OSError`, `UnicodeError`, `GaveUp`."""
+    waiting = resolve(host, port, budget)
+    trying: list[socket.socket] = []
+    error: OSError | None = None
+    try:
+        while waiting or trying:
+            if waiting:
+                family, address = waiting.pop(0)
+                try:
+                    trying.append(_begin(family, address))
+                except OSError as exc:
+                    error = exc
+            until = time.monotonic() + (_NEXT_ADDRESS if waiting else budget.left())
+            while trying and time.monotonic() < until:
+                done = _first_done(trying, min(budget.left(), _CALLED_OFF))
+                if done is None:
+                    continue
+                trying.remove(done)
+                code = done.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code == 0:
+                    return done
+                done.close()
+                error = OSError(code, "")
+                break
+    finally:
+        # The one that is returned is no longer among them.
+        for sock in trying:
+            sock.close()
+    budget.left()
+    raise error or OSError("no address")
+
+
+def _begin(family: int, address: tuple[object, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.connect(address)
+    except BlockingIOError:
+        pass
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _first_done(trying: list[socket.socket], seconds: float) -> socket.socket | None:
+    """Return a socket whose attempt to connect has ended, well or badly."""
+    share = seconds / len(trying)
+    return next((sock for sock in trying if ready(sock, True, share)), None)
+
+
+def secure(
+    sock: socket.socket, context: ssl.SSLContext, host: str, budget: Budget
+) -> ssl.SSLSocket:
+    """Do the TLS handshake. Raises `OSError`, `ValueError`, `GaveUp`; *sock* is spent then."""
+    wrapped = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    try:
+        while True:
+            try:
+                wrapped.do_handshake()
+                return wrapped
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as exc:
+                budget.wait(wrapped, exc)
+    except BaseException:
+        wrapped.close()
+        raise
+
+
+class Wire:
+    """
+    A connected socket, used by a thread that reads and one that writes.
+
+    Attributes:
+        patience: seconds that a send waits for the peer to take anything.
+        deadline: when the reader gives up; None is never.
+    """
+
+    def __init__(self, sock: socket.socket, patience: float) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+        self._unread = b""
+        self._at = 0
+        self.patience = patience
+        self.deadline: float | None = None
+
+    def push_back(self, data: bytes) -> None:
+        """Have *data* read first."""
+        self._unread, self._at = data, 0
+
+    def recv(self, size: int) -> bytes:
+        """Return up to *size* bytes. Raises `EOFError` where the peer is done, and `OSError`."""
+        if self._at == len(self._unread):
+            self._unread, self._at = self._read(), 0
+            if not self._unread:
+                raise EOFError
+        data = self._unread[self._at : self._at + size]
+        self._at += len(data)
+        return data
+
+    def _read(self) -> bytes:
+        while True:
+            try:
+                with self._lock:
+                    return self._sock.recv(READ_SIZE)
+            except _WOULD_BLOCK as exc:
+                seconds = TICK
+                if self.deadline is not None:
+                    seconds = min(TICK, self.deadline - time.monotonic())
+                    if seconds <= 0:
+                        msg = "the peer did not close in time"
+                        raise TimeoutError(msg) from None
+                ready(self._sock, isinstance(exc, ssl.SSLWantWriteError), seconds)
+
+    def send(self, data: bytes) -> int:
+        """Write some of *data* and return how much. Raises `TimeoutError`."""
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                with self._lock:
+                    return self._sock.send(data)
+            except _WOULD_BLOCK as exc:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    msg = f"nothing was taken for {self.patience:g} s"
+                    raise TimeoutError(msg) from None
+                # Not longer than a tick: what TLS waits to read, the reader may have taken.
+                ready(self._sock, not isinstance(exc, ssl.SSLWantReadError), min(left, TICK))
+
+    def send_now(self, data: bytes) -> None:
+        """Write *data* if it can be done without waiting, and never mind if not."""
+        with contextlib.suppress(OSError), self._lock:
+            self._sock.send(data)
+
+    def cut(self) -> None:
+        """Wake whoever waits for the socket; reading ends, writing fails."""
+        # Not SSLSocket's own method, which takes TLS off first: what is then sent or received in
+        # the clear is neither meant nor understood.
+        with contextlib.suppress(OSError), self._lock:
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        with self._lock:
+            self._sock.close()
+
+    def gettimeout(self) -> float | None:
+        """Tell websocket-client that waiting happens here."""
+        return None

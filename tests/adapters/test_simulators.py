@@ -1,0 +1,683 @@
+"""
+The adapters and the simulators, written from the same pages by different hands, meet.
+
+What the adapter sends is what the transcripts have on the client's side, and what the simulator
+answers is decoded by the adapter. Nothing else is between them but a plain WebSocket.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from tests.adapters.wire import begin, facts, failure, finish
+from ttsmux.adapter import (
+    Adapter,
+    Audio,
+    CancelAck,
+    Closed,
+    DialFailure,
+    Failed,
+    Frame,
+    Generation,
+    Marks,
+    Note,
+    OutputEnd,
+    Scope,
+    Signal,
+    Verdict,
+    Wire,
+)
+from ttsmux.adapters.gradium import Gradium
+from ttsmux.adapters.xai import XAI
+from ttsmux.errors import (
+    AuthError,
+    ConcurrencyLimitError,
+    ConfigError,
+    ConnectionLost,
+    Error,
+    GenerationError,
+    InvalidVoice,
+    NotFoundError,
+    RateLimitError,
+    RemoteProtocolError,
+)
+from ttsmux.simulate import Simulator
+from ttsmux.simulate.engines.tone import decode_text
+
+TIMEOUT = 5.0
+KEY = "a-secret-api-key"
+VOICE = "YTpq7expH9539ERJ"
+STORY = "It is a long story that begins in a small town by the sea " * 20
+
+
+class Line:
+    """One connection: an adapter's frames go out, its signals come in."""
+
+    def __init__(self, ws: ClientConnection, adapter: Adapter) -> None:
+        self.ws = ws
+        self.adapter = adapter
+        self.wire = Wire(adapter.options())
+        self.heard: list[Signal] = []
+
+    def say(self, *parts: Iterable[Frame]) -> None:
+        for part in parts:
+            for frame in part:
+                self.ws.send(frame)
+
+    def hear(self) -> list[Signal]:
+        """What the next message means."""
+        data = self.ws.recv(TIMEOUT)
+        if isinstance(data, bytes):
+            signals = list(self.adapter.decode_binary(data, self.wire))
+        else:
+            signals = list(self.adapter.decode(data.encode(), self.wire))
+        self.heard += signals
+        return signals
+
+    def until(self, *wanted: Signal | type[Signal]) -> list[Signal]:
+        """Everything up to the message with which the last of *wanted* has come."""
+        left, signals = list(wanted), list[Signal]()
+        while left:
+            signals += self.hear()
+            left = [one for one in left if not any(_is(signal, one) for signal in signals)]
+        return signals
+
+    def closed(self) -> tuple[list[Signal], Closed]:
+        """Read to the end; what came, and how the connection ended."""
+        signals: list[Signal] = []
+        try:
+            while True:
+                signals += self.hear()
+        except ConnectionClosed as exc:
+            frame = exc.rcvd
+            return signals, Closed(frame.code, frame.reason) if frame else Closed()
+
+
+def _is(signal: Signal, wanted: Signal | type[Signal]) -> bool:
+    return isinstance(signal, wanted) if isinstance(wanted, type) else signal == wanted
+
+
+@contextmanager
+def dial(sim: Simulator, adapter: Adapter, key: str | None = KEY) -> Iterator[Line]:
+    shake = adapter.handshake(adapter.options(), key)
+    url = urlsplit(shake.url)
+    with connect(
+        f"{sim.url}{url.path}" + (f"?{url.query}" if url.query else ""),
+        additional_headers=dict(shake.headers),
+        proxy=None,
+        compression=None,
+        ping_interval=None,
+        open_timeout=TIMEOUT,
+        close_timeout=1,
+    ) as ws:
+        yield Line(ws, adapter)
+
+
+def refused(sim: Simulator, adapter: Adapter, key: str | None = KEY) -> Verdict:
+    """The adapter's verdict on an upgrade that fails."""
+    with pytest.raises(InvalidStatus) as caught, dial(sim, adapter, key):
+        pass
+    response = caught.value.response
+    headers = {name.lower(): value for name, value in response.headers.raw_items()}
+    body = bytes(response.body or b"").decode()
+    failed = DialFailure(status=response.status_code, headers=headers, body=body)
+    return adapter.verdict(failed, busy=False)
+
+
+def data(signals: Iterable[Signal], id: str | None = None) -> bytes:
+    return b"".join(s.data for s in signals if isinstance(s, Audio) and s.id == id)
+
+
+def spoken(signals: Iterable[Signal], id: str | None = None, rate: int = 24000) -> str:
+    return decode_text(data(signals, id), rate)
+
+
+def marked(signals: Iterable[Signal], id: str | None = None) -> str:
+    """The words of the marks, which must follow one another in time."""
+    units = [unit for s in signals if isinstance(s, Marks) and s.id == id for unit in s.units]
+    starts = [start for _, start, _ in units]
+    assert starts == sorted(starts)
+    assert all(start <= stop for _, start, stop in units)
+    return " ".join(text for text, _, _ in units)
+
+
+def violations(sim: Simulator) -> list[object]:
+    return [record["message"] for record in sim.log if record["event"] == "violation"]
+
+
+def whole(adapter: Adapter, gen: Generation, *pieces: str) -> list[Frame]:
+    """A generation from its opening to its end."""
+    texts = [frame for piece in pieces for frame in adapter.text(gen, piece)]
+    return [*adapter.open(gen), *texts, *finish(adapter, gen)]
+
+
+# --- Gradium --------------------------------------------------------------------------------------
+
+gradium = Gradium(voice=VOICE)
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulator]:
+    with Simulator("gradium") as sim:
+        yield sim
+
+
+def test_gradium_one_generation(sim: Simulator) -> None:
+    """
+    Setup and text before ready, more text after it, the end: ready, words and audio, the end.
+
+    On a socket of its own; it stays open, as our setup asks for.
+    """
+    gen = begin(gradium)
+    with dial(sim, gradium) as line:
+        line.say(gradium.open(gen), gradium.text(gen, "Good evening,"))
+        assert line.hear() == [Note("ready", gen.id)]
+        line.say(gradium.text(gen, "welcome back."), finish(gradium, gen))
+        signals = line.until(OutputEnd(gen.id))
+        assert spoken(signals, gen.id) == marked(signals, gen.id) == "Good evening, welcome back."
+        assert {type(signal) for signal in signals} == {Audio, Marks, OutputEnd}
+        again = begin(gradium, "h-8042")
+        line.say(whole(gradium, again, "Still here."))
+        assert spoken(line.until(OutputEnd(again.id)), again.id) == "Still here."
+    assert violations(sim) == []
+
+
+def test_gradium_two_interleaved_generations(sim: Simulator) -> None:
+    """Each by its id, from another voice; then the untagged end that we leave to a plain close."""
+    other = Gradium(voice="LFZvm12tW_z0xfGo")
+    a, b = begin(gradium, "a1"), begin(other, "b2")
+    with dial(sim, gradium) as line:
+        line.say(gradium.open(a), gradium.text(a, "First answer."))
+        line.say(other.open(b), other.text(b, "Second answer."))
+        while not data(line.heard, "b2"):
+            line.hear()
+        line.say(gradium.text(a, "And more."), finish(gradium, a), finish(other, b))
+        line.until(OutputEnd("a1"), OutputEnd("b2"))
+        signals = line.heard
+        assert spoken(signals, "a1") == marked(signals, "a1") == "First answer. And more."
+        assert spoken(signals, "b2") == marked(signals, "b2") == "Second answer."
+        order = [signal.id for signal in signals if isinstance(signal, Audio)]
+        assert "a1" in order[order.index("b2") :], "they were interleaved"
+        assert Note("ready", "a1") in signals and Note("ready", "b2") in signals
+        line.say(['{"type":"end_of_stream"}'])
+        assert line.closed() == ([], Closed(1000, ""))
+    voices = [record["voice"] for record in sim.log if record["event"] == "generation"]
+    assert voices == [VOICE, "LFZvm12tW_z0xfGo"]
+    assert violations(sim) == []
+
+
+def test_gradium_an_unknown_voice_beside_a_generation_that_speaks(sim: Simulator) -> None:
+    """The error has its id; the neighbour is heard to its end; then the server closes."""
+    unknown = Gradium(voice="nope")
+    speaking, failing = begin(gradium, "d4"), begin(unknown, "c3")
+    with dial(sim, gradium) as line:
+        line.say(gradium.open(speaking), gradium.text(speaking, STORY))
+        line.say(unknown.open(failing), unknown.text(failing, "Lost."), unknown.end(failing))
+        failed = failure(line.until(Failed)[-1])
+        verdict = gradium.verdict(failed, busy=True)
+        assert (failed.id, verdict.scope) == ("c3", Scope.TAINT)
+        assert facts(verdict.error) == (NotFoundError, False, "Embeddings not found for nope")
+        line.say(finish(gradium, speaking))
+        rest, closed = line.closed()
+        assert OutputEnd("d4") in rest
+        assert spoken(line.heard, "d4") == STORY.strip()
+        assert closed.code == 1011
+        assert gradium.verdict(closed, busy=False).scope is Scope.NOTHING
+
+
+@pytest.mark.parametrize("checked", ["open", "setup"])
+def test_gradium_a_bad_key(checked: str) -> None:
+    """After the upgrade: an error without an id, then close 1008; both are AuthError."""
+    with (
+        Simulator("gradium", key="right", key_checked=checked) as sim,
+        dial(sim, gradium) as line,
+    ):
+        if checked == "setup":
+            line.say(gradium.open(begin(gradium, "e5")))
+        signals, closed = line.closed()
+        (failed,) = map(failure, signals)
+        assert failed.id is None
+        for fault in (failed, closed):
+            verdict = gradium.verdict(fault, busy=True)
+            assert verdict.scope is Scope.CONNECTION
+            assert (type(verdict.error), verdict.error.retryable) == (AuthError, False)
+        assert closed.code == 1008
+
+
+def test_gradium_an_interruption() -> None:
+    """The interrupted one goes on under its id to its end, beside the next one."""
+    with Simulator("gradium", rtf=0.02) as sim, dial(sim, gradium) as line:
+        f, g = begin(gradium, "f6"), begin(gradium, "g7")
+        story = STORY[:600].strip()
+        line.say(gradium.open(f), gradium.text(f, story))
+        line.until(Audio)
+        line.say(gradium.interrupt(f), whole(gradium, g, "Of course."))
+        signals = line.until(OutputEnd("g7"), OutputEnd("f6"))
+        assert spoken(signals, "g7") == "Of course."
+        assert data(signals, "f6"), "late audio came, and said whose it was"
+        assert spoken(line.heard, "f6") == story, "there is no cancel"
+        assert violations(sim) == []
+
+
+def test_gradium_an_interruption_after_the_end(sim: Simulator) -> None:
+    """Nothing is sent, and nothing is held against us."""
+    gen = begin(gradium)
+    with dial(sim, gradium) as line:
+        line.say(whole(gradium, gen, STORY), gradium.interrupt(gen))
+        line.until(OutputEnd(gen.id))
+    assert violations(sim) == []
+
+
+def test_gradium_id_field(sim: Simulator) -> None:
+    """The blog post's name of the id is spoken and understood."""
+    adapter = Gradium(voice=VOICE, id_field="client_request_id")
+    a, b = begin(adapter, "a1"), begin(adapter, "b2")
+    with dial(sim, adapter) as line:
+        line.say(adapter.open(a), adapter.open(b), adapter.text(b, "Two."), adapter.text(a, "One."))
+        line.say(finish(adapter, a), finish(adapter, b))
+        signals = line.until(OutputEnd("a1"), OutputEnd("b2"))
+        assert (spoken(signals, "a1"), spoken(signals, "b2")) == ("One.", "Two.")
+    assert violations(sim) == []
+
+
+def test_gradium_flush_and_messages_that_mean_nothing_to_us() -> None:
+    """A flush has everything so far spoken; what the server says about it is noted, no more."""
+    gen = begin(gradium)
+    with Simulator("gradium", extra_events=True) as sim, dial(sim, gradium) as line:
+        line.say(gradium.open(gen), gradium.text(gen, "Shall I book it?"), gradium.flush(gen))
+        signals = line.until(Note("flushed", gen.id))
+        assert spoken(signals, gen.id) == "Shall I book it?"
+        line.until(Note("need_more_text", gen.id))
+        line.say(gradium.text(gen, "More."), finish(gradium, gen))
+        assert spoken(line.until(OutputEnd(gen.id)), gen.id) == "More."
+    assert violations(sim) == []
+
+
+def test_gradium_settings_are_accepted() -> None:
+    """json_config as a string, a dictionary, a wait for workers, a model."""
+    adapter = Gradium(
+        voice=VOICE,
+        model="gradium-tts-beta",
+        padding_bonus=-1.0,
+        temp=0.7,
+        cfg_coef=2.0,
+        rewrite_rules="en",
+        pronunciation_id="p1",
+        retry_for_s=5,
+    )
+    gen = begin(adapter)
+    with Simulator("gradium", pronunciations=["p1"]) as sim, dial(sim, adapter) as line:
+        line.say(whole(adapter, gen, "All set."))
+        assert spoken(line.until(OutputEnd(gen.id)), gen.id) == "All set."
+        assert violations(sim) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"pronunciation_id": "p9"}, NotFoundError),
+        ({"temp": 1.6}, GenerationError),
+        ({"cfg_coef": 0.5}, GenerationError),
+        ({"padding_bonus": -5.5}, GenerationError),
+    ],
+)
+def test_gradium_settings_that_are_refused(
+    sim: Simulator, options: dict[str, object], kind: type[Error]
+) -> None:
+    """With the id of their generation, and never worth a retry."""
+    adapter = Gradium(voice=VOICE, **options)  # type: ignore[arg-type]
+    with dial(sim, adapter) as line:
+        line.say(adapter.open(begin(adapter, "x1")))
+        failed = failure(line.until(Failed)[-1])
+        assert failed.id == "x1"
+        assert (type(failed.error), failed.error.retryable) == (kind, False)
+
+
+@pytest.mark.parametrize(
+    ("format", "rate"),
+    [(f"pcm_{rate}", rate) for rate in (8000, 16000, 22050, 24000, 44100, 48000)],
+)
+def test_gradium_formats(sim: Simulator, format: str, rate: int) -> None:
+    """What was asked for is what comes, at the rate of its name."""
+    adapter = Gradium(voice=VOICE, format=format)
+    gen = begin(adapter)
+    with dial(sim, adapter) as line:
+        line.say(whole(adapter, gen, "Hello."))
+        assert spoken(line.until(OutputEnd(gen.id)), gen.id, rate) == "Hello."
+
+
+@pytest.mark.parametrize("format", ["mulaw_8000", "alaw_8000"])
+@pytest.mark.parametrize("provider", ["gradium", "xai"])
+def test_telephone_formats(provider: str, format: str) -> None:
+    """Half as many bytes as PCM of the same rate, for the same words."""
+    sizes = []
+    for name in (format, "pcm_8000"):
+        adapter = make(provider, format=name)
+        gen = begin(adapter)
+        with Simulator(provider) as sim, dial(sim, adapter) as line:
+            line.say(whole(adapter, gen, "Hello."))
+            signals = line.until(OutputEnd)
+            sizes.append(len(data(signals, gen.id if adapter.tuned().ids else None)))
+    assert sizes[0] * 2 == sizes[1] > 0
+
+
+def make(provider: str, **options: object) -> Adapter:
+    if provider == "gradium":
+        return Gradium(**{"voice": VOICE, **options})  # type: ignore[arg-type]
+    return XAI(**options)  # type: ignore[arg-type]
+
+
+def test_gradium_words_without_stops_and_after_their_audio() -> None:
+    """The start stands in for the stop."""
+    gen = begin(gradium)
+    with (
+        Simulator("gradium", words="after", word_stops=False) as sim,
+        dial(sim, gradium) as line,
+    ):
+        line.say(whole(gradium, gen, "One two three."))
+        signals = line.until(OutputEnd(gen.id))
+        assert marked(signals, gen.id) == "One two three."
+        units = [unit for s in signals if isinstance(s, Marks) for unit in s.units]
+        assert all(start == stop for _, start, stop in units)
+
+
+def test_gradium_concurrency_limit() -> None:
+    """However it is reported, it says to come back soon."""
+    gen = begin(gradium)
+    with Simulator("gradium", concurrency_refusals=1) as sim:
+        with dial(sim, gradium) as line:
+            line.say(gradium.open(gen))
+            signals, closed = line.closed()
+            faults: list[Failed | Closed] = [failure(signals[-1]), closed]
+            for fault in faults:
+                error = gradium.verdict(fault, busy=True).error
+                assert (type(error), error.retryable) == (ConcurrencyLimitError, True)
+                assert error.retry_after == 0.35
+        with dial(sim, gradium) as line:
+            line.say(whole(gradium, gen, "Now."))
+            assert spoken(line.until(OutputEnd(gen.id)), gen.id) == "Now."
+
+
+@pytest.mark.parametrize("code", [1002, 1008, 1011, None])
+@pytest.mark.parametrize("tagged", [True, False])
+def test_gradium_errors_with_and_without_code_and_id(code: int | None, tagged: bool) -> None:
+    """Retryable only if it may be the server's own trouble; with an id the others go on."""
+    gen = begin(gradium)
+    with (
+        Simulator("gradium", faults=["error"], error_code=code, error_id=tagged) as sim,
+        dial(sim, gradium) as line,
+    ):
+        line.say(gradium.open(gen))
+        failed = failure(line.until(Failed)[-1])
+        verdict = gradium.verdict(failed, busy=True)
+        assert failed.id == (gen.id if tagged else None)
+        assert verdict.scope is (Scope.TAINT if tagged else Scope.CONNECTION)
+        assert verdict.error.retryable is (code in (None, 1011))
+
+
+# --- xAI ------------------------------------------------------------------------------------------
+
+xai = XAI(language="en")
+
+
+@contextmanager
+def xai_line(adapter: Adapter = xai, **options: object) -> Iterator[Line]:
+    with Simulator("xai", **options) as sim, dial(sim, adapter) as line:  # type: ignore[arg-type]
+        yield line
+        assert violations(sim) == []
+
+
+def test_xai_a_simple_generation() -> None:
+    """Audio may come before text.done; audio.done ends it."""
+    gen = begin(xai)
+    with xai_line() as line:
+        line.say(xai.open(gen), xai.text(gen, "Good morning. "), xai.text(gen, "How can I help?"))
+        early = line.hear()
+        assert [type(signal) for signal in early] == [Audio]
+        line.say(finish(xai, gen))
+        signals = early + line.until(OutputEnd())
+        assert spoken(signals) == "Good morning. How can I help?"
+        assert {type(signal) for signal in signals} == {Audio, OutputEnd}
+
+
+def test_xai_nothing_before_the_end_of_text() -> None:
+    """Another reading of the guide: synthesis starts at text.done."""
+    gen = begin(xai)
+    with xai_line(wait_for_done=True) as line:
+        line.say(whole(xai, gen, "Good ", "morning."))
+        assert spoken(line.until(OutputEnd())) == "Good morning."
+
+
+def test_xai_two_generations_on_one_connection() -> None:
+    """After audio.done the connection is the next one's."""
+    with xai_line() as line:
+        for number, said in enumerate(("First answer.", "Second answer.")):
+            line.say(whole(xai, begin(xai, str(number) * 32), said))
+            assert spoken(line.until(OutputEnd())) == said
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "retryable"),
+    [
+        ({"voice": "nobody"}, NotFoundError, False),
+        ({"language": ""}, ConfigError, False),
+        ({"language": "not a language"}, ConfigError, False),
+        ({"speed": 9.0}, ConfigError, False),
+        ({"optimize_streaming_latency": 3}, ConfigError, False),
+    ],
+)
+def test_xai_settings_that_are_refused(
+    options: dict[str, object], kind: type[Error], retryable: bool
+) -> None:
+    """At the handshake, with a status."""
+    with Simulator("xai") as sim:
+        verdict = refused(sim, XAI(**options))  # type: ignore[arg-type]
+    assert verdict.scope is Scope.CONNECTION
+    assert (type(verdict.error), verdict.error.retryable) == (kind, retryable)
+    assert not isinstance(verdict.error, InvalidVoice)
+
+
+def test_xai_keys_that_are_refused() -> None:
+    """A wrong one, or none."""
+    with Simulator("xai", key="right") as sim:
+        for key in ("wrong", None):
+            assert isinstance(refused(sim, xai, key).error, AuthError)
+
+
+def test_xai_too_many_sessions() -> None:
+    """429, worth another try."""
+    with Simulator("xai", max_sessions=0) as sim:
+        error = refused(sim, xai).error
+        assert isinstance(error, RateLimitError) and error.retryable
+
+
+def test_xai_settings_are_accepted() -> None:
+    """Every parameter of the query at once."""
+    adapter = XAI(
+        voice="Ara",
+        language="pt-BR",
+        speed=1.25,
+        optimize_streaming_latency=2,
+        text_normalization=False,
+        with_timestamps=True,
+        format="pcm_16000",
+    )
+    with xai_line(adapter) as line:
+        line.say(whole(adapter, begin(adapter), "Olá."))
+        assert spoken(line.until(OutputEnd()), rate=16000) == "Olá."
+
+
+@pytest.mark.parametrize("shape", ["message", "string", "object"])
+def test_xai_a_bad_map_leaves_the_connection_open(shape: str) -> None:
+    """
+    An error that answers a setting while nobody speaks is heard by nobody.
+
+    The update is written by hand: the adapter has no option for a map.
+    """
+    with Simulator("xai", error_shape=shape) as sim, dial(sim, xai) as line:
+        line.say(['{"type":"session.update","replace":{"C++":"see plus plus"}}'])
+        failed = failure(line.until(Failed)[-1])
+        words = 'replace key "C++" may not contain punctuation or symbols'
+        assert failed.error.message == words
+        assert xai.verdict(failed, busy=False).scope is Scope.NOTHING
+        line.say(['{"type":"session.update","replace":{"nginx":"engine x"}}'])
+        assert line.hear() == [Note("session.updated")]
+        line.say(whole(xai, begin(xai), "Still usable."))
+        assert spoken(line.until(OutputEnd())) == "Still usable."
+
+
+def test_xai_an_aged_connection() -> None:
+    """The deadline error comes in place of audio, and a fresh connection is worth a try."""
+    with xai_line(max_age=0.0) as line:
+        line.say(whole(xai, begin(xai), "Hello again."))
+        failed = failure(line.until(Failed)[-1])
+        assert data(line.heard) == b""
+        for busy in (True, False):
+            verdict = xai.verdict(failed, busy)
+            assert verdict.scope is Scope.CONNECTION and verdict.error.retryable
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_xai_an_interruption(ended: bool) -> None:
+    """While the text still comes or after its end: late audio, the acknowledgement, the next."""
+    gen = begin(xai)
+    with xai_line() as line:
+        line.say(xai.text(gen, STORY), finish(xai, gen) if ended else ())
+        line.until(Audio)
+        line.say(xai.interrupt(gen))
+        late = line.until(CancelAck())
+        assert late[-1] == CancelAck() and OutputEnd() not in late
+        line.say(whole(xai, begin(xai), "Sure, let me stop."))
+        signals = line.until(OutputEnd())
+        assert spoken(signals) == "Sure, let me stop.", "nothing of the old is left"
+        assert {type(signal) for signal in signals} == {Audio, OutputEnd}
+
+
+def test_xai_a_cancel_that_crosses_the_end() -> None:
+    """audio.done first, then the acknowledgement; then the connection speaks again."""
+    gen = begin(xai)
+    with xai_line(faults=["late-ack@request:1=300"]) as line:
+        line.say(whole(xai, gen, "Short."), xai.interrupt(gen))
+        signals = line.until(CancelAck())
+        ends = [signal for signal in signals if not isinstance(signal, Audio)]
+        assert ends == [OutputEnd(), CancelAck()]
+        line.say(whole(xai, begin(xai), "Again."))
+        assert spoken(line.until(OutputEnd())) == "Again."
+
+
+def test_xai_a_cancel_after_the_end() -> None:
+    """With nothing in progress it is acknowledged at once."""
+    with xai_line() as line:
+        gen = begin(xai)
+        line.say(whole(xai, gen, "Short."))
+        line.until(OutputEnd())
+        line.say(xai.interrupt(gen))
+        assert line.hear() == [CancelAck()]
+
+
+def test_xai_a_cancel_without_an_acknowledgement() -> None:
+    """Old audio goes on to its end; no signal says that the connection is clean."""
+    gen = begin(xai)
+    with xai_line(faults=["no-ack"], ttfa_ms=50) as line:
+        line.say(whole(xai, gen, "One two three."), xai.interrupt(gen))
+        signals = line.until(OutputEnd())
+        assert CancelAck() not in signals and spoken(signals) == "One two three."
+
+
+@pytest.mark.parametrize("where", ["audio", "separate", "end"])
+@pytest.mark.parametrize("shape", ["pairs", "objects"])
+def test_xai_timestamps(where: str, shape: str) -> None:
+    """Words are found wherever their times come, and in either shape."""
+    adapter = XAI(with_timestamps=True)
+    with xai_line(adapter, timestamps=where, timestamp_shape=shape) as line:
+        for said in ("One two three.", "Four five."):
+            line.say(whole(adapter, begin(adapter), said))
+            signals = line.until(OutputEnd())
+            assert spoken(signals) == marked(signals) == said
+            assert isinstance(signals[-1], OutputEnd)
+
+
+def test_xai_timestamps_that_do_not_match() -> None:
+    """The audio is whole all the same."""
+    adapter = XAI(with_timestamps=True)
+    with xai_line(adapter, timestamp_shape="mismatch") as line:
+        line.say(whole(adapter, begin(adapter), "One two three."))
+        signals = line.until(OutputEnd())
+        assert spoken(signals) == "One two three." and marked(signals) == ""
+
+
+def test_xai_what_is_unknown_is_ignored() -> None:
+    """A message of an unknown type, an end without a trace id."""
+    with xai_line(unknown_events=True, trace_ids=False) as line:
+        line.say(whole(xai, begin(xai), "Hello."))
+        signals = line.until(OutputEnd())
+        assert Note("unknown") in signals and spoken(signals) == "Hello."
+
+
+# --- what goes wrong on the way -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize("fault", ["garbage@chunk:1", "badb64@request:1"])
+def test_garbage_is_a_protocol_error(provider: str, fault: str) -> None:
+    """The core then gives up the connection and everything on it."""
+    adapter = make(provider)
+    with Simulator(provider, faults=[fault]) as sim, dial(sim, adapter) as line:
+        line.say(whole(adapter, begin(adapter), "Hello there."))
+        with pytest.raises(RemoteProtocolError):
+            line.until(OutputEnd)
+
+
+@pytest.mark.parametrize("provider", ["gradium", "xai"])
+def test_binary_messages(provider: str) -> None:
+    """Ignored by one, an error of the other's."""
+    adapter = make(provider)
+    with Simulator(provider, faults=["binary@request:1"]) as sim, dial(sim, adapter) as line:
+        line.say(whole(adapter, begin(adapter), "Hello there."))
+        if provider == "xai":
+            assert Note("binary") in line.until(OutputEnd)
+        else:
+            with pytest.raises(RemoteProtocolError):
+                line.until(OutputEnd)
+
+
+@pytest.mark.parametrize("provider", ["gradium", "xai"])
+def test_audio_that_is_cut_anywhere(provider: str) -> None:
+    """Odd lengths pass through: joined again it is the same audio."""
+    adapter = make(provider)
+    gen = begin(adapter)
+    with Simulator(provider, faults=["odd"]) as sim, dial(sim, adapter) as line:
+        line.say(whole(adapter, gen, "Hello there."))
+        signals = line.until(OutputEnd)
+        assert any(len(s.data) % 2 for s in signals if isinstance(s, Audio))
+        assert spoken(signals, gen.id if adapter.tuned().ids else None) == "Hello there."
+
+
+ENDINGS: list[tuple[str, Callable[[Error], bool]]] = [
+    ("close=1000@chunk:1", lambda error: error.retryable),
+    ("close=1011@chunk:1", lambda error: error.retryable),
+    ("close=1013@chunk:1", lambda error: error.retryable),
+    ("close=1008@chunk:1", lambda error: not error.retryable),
+    ("eof@chunk:1", lambda error: isinstance(error, ConnectionLost) and error.code is None),
+    ("reset@chunk:1", lambda error: isinstance(error, ConnectionLost) and error.retryable),
+]
+
+
+@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize(("fault", "right"), ENDINGS, ids=[fault for fault, _ in ENDINGS])
+def test_connections_that_end_in_the_middle(
+    provider: str, fault: str, right: Callable[[Error], bool]
+) -> None:
+    """No end marker came, and the verdict says whether to begin again."""
+    adapter = make(provider)
+    with Simulator(provider, faults=[fault]) as sim, dial(sim, adapter) as line:
+        with suppress(ConnectionClosed):  # it may be gone before the last frame is sent
+            line.say(whole(adapter, begin(adapter), STORY))
+        signals, closed = line.closed()
+        assert not any(isinstance(signal, OutputEnd) for signal in signals)
+        verdict = adapter.verdict(closed, busy=True)
+        assert verdict.scope is Scope.CONNECTION and right(verdict.error)

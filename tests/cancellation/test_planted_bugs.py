@@ -1,0 +1,160 @@
+"""
+A test of the sweep: mistakes that pools and streams have really had, each of which it must find.
+
+Every plant spoils one method. If one is no longer found, the sweep has gone blind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import anyio.lowlevel
+import pytest
+import trio
+
+from tests.cancellation.probes import Backend
+from tests.cancellation.scenarios import SCENARIOS
+from tests.cancellation.sweep import sweep
+from tests.cancellation.wires import WIRES, WireSweep
+from ttsmux import AsyncSpeech, AudioChunk, Error
+from ttsmux.client._tasks import Bell
+from ttsmux.transports import _asyncio
+from ttsmux.transports._trio import TrioTransport
+
+ENOUGH = 60
+"""Runs within which a plant must be found: one or two seconds."""
+
+FOUND: list[str] = []
+KEPT: list[socket.socket] = []
+"""What a plant loses: closed in the end, or the collector would complain of it."""
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def a_waiter_served_as_it_is_cancelled(patch: pytest.MonkeyPatch) -> None:
+    """The ring does not look whether the waiter is still there."""
+
+    def ring(bell: Bell) -> None:
+        bell._rung = True
+        waiting, bell._future = bell._future, None
+        if isinstance(waiting, asyncio.Future):
+            waiting.set_result(None)
+        elif waiting is not None:
+            waiting.set()
+
+    patch.setattr(Bell, "ring", ring)
+
+
+def a_chunk_lost_with_the_waiter(patch: pytest.MonkeyPatch) -> None:
+    """It is taken out of the buffer before the last await."""
+    real = AsyncSpeech.__anext__
+
+    async def anext(speech: AsyncSpeech) -> AudioChunk:
+        chunk = await real(speech)
+        await anyio.lowlevel.checkpoint()
+        return chunk
+
+    patch.setattr(AsyncSpeech, "__anext__", anext)
+
+
+def a_seat_kept_by_one_who_left(patch: pytest.MonkeyPatch) -> None:
+    """Leaving a speech, or forgetting it, interrupts nothing."""
+
+    async def aexit(speech: AsyncSpeech, *exc: object) -> None:
+        pass
+
+    patch.setattr(AsyncSpeech, "__aexit__", aexit)
+    patch.delattr(AsyncSpeech, "__del__")
+
+
+def a_swallowed_cancellation(patch: pytest.MonkeyPatch) -> None:
+    """Except BaseException: pass."""
+    real = AsyncSpeech.__anext__
+
+    async def anext(speech: AsyncSpeech) -> AudioChunk:
+        try:
+            return await real(speech)
+        except (StopAsyncIteration, Error):
+            raise
+        except BaseException:
+            pass
+        raise StopAsyncIteration
+
+    patch.setattr(AsyncSpeech, "__anext__", anext)
+
+
+def a_half_sent_frame(patch: pytest.MonkeyPatch) -> None:
+    """A cancelled send leaves the connection in use."""
+    real = TrioTransport._flush
+
+    async def flush(transport: TrioTransport) -> None:
+        try:
+            await real(transport)
+        except trio.Cancelled:
+            transport._doomed = False
+            raise
+
+    patch.setattr(TrioTransport, "_flush", flush)
+
+
+def a_socket_left_by_a_dial(patch: pytest.MonkeyPatch) -> None:
+    """One more await between the connect and the clean-up."""
+    real = _asyncio._race
+
+    async def race(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+        sock = await real(loop, host, port)
+        KEPT.append(sock)
+        await anyio.lowlevel.checkpoint()
+        return sock
+
+    patch.setattr(_asyncio, "_race", race)
+
+
+BUGS: list[tuple[Plant, str, Backend]] = [
+    (a_waiter_served_as_it_is_cancelled, "waited_for-gradium", "asyncio"),
+    (a_waiter_served_as_it_is_cancelled, "waited_for-xai", "asyncio"),
+    (a_chunk_lost_with_the_waiter, "waited_for-gradium", "asyncio"),
+    (a_chunk_lost_with_the_waiter, "waited_for-xai", "trio"),
+    (a_seat_kept_by_one_who_left, "full_pool-xai", "asyncio"),
+    (a_seat_kept_by_one_who_left, "full_pool-xai", "trio"),
+    (a_swallowed_cancellation, "whole_text-xai", "asyncio"),
+    (a_swallowed_cancellation, "whole_text-gradium", "trio"),
+    (a_half_sent_frame, "send", "trio"),
+    (a_socket_left_by_a_dial, "dial", "asyncio"),
+]
+
+
+@pytest.mark.parametrize(
+    ("plant", "name", "backend"),
+    [pytest.param(*bug, id=f"{bug[0].__name__}-{bug[1]}-{bug[2]}") for bug in BUGS],
+)
+def test_the_sweep_finds(
+    plant: Plant,
+    name: str,
+    backend: Backend,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Some are found by what does not come, and one may wait less long for that here.
+    monkeypatch.setattr("tests.cancellation.sweep.BOUND", 1.0)
+    monkeypatch.setattr("tests.transports.peers.PATIENCE", 1.0)
+    with monkeypatch.context() as patch:
+        plant(patch)
+        if name in WIRES:
+            report = WireSweep(name, backend, patience=1).run(["scenario"])
+        else:
+            scenario = next(each for each in SCENARIOS if str(each) == name)
+            report = sweep(scenario, backend, ["scenario"], patience=1)
+    assert report.faults, f"not found in {report.runs} runs"
+    point, words = report.faults[0]
+    assert point.k > 0, f"it shows without any cancellation: {words}"
+    assert report.runs <= ENOUGH
+    while KEPT:
+        KEPT.pop().close()
+    FOUND.append(f"{plant.__name__}: {name}/{backend}/{point}, in run {report.runs}")
+
+
+def test_where_they_were_found(announce: Callable[[str], None]) -> None:
+    """A reader of the log sees how soon."""
+    announce("\n".join(FOUND))

@@ -1,0 +1,136 @@
+"""
+For every test: runtimes to run on, options for the walks, and a look at what it left behind.
+
+Async tests say ``pytestmark = pytest.mark.anyio`` and then run on asyncio, uvloop and trio.
+"""
+
+import inspect
+import os
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import hypothesis
+import pytest
+
+from tests import _leaks
+
+RUNTIMES = [
+    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+    pytest.param(
+        ("asyncio", {"use_uvloop": True}),
+        id="uvloop",
+        marks=pytest.mark.skipif(find_spec("uvloop") is None, reason="needs uvloop"),
+    ),
+    pytest.param(
+        ("trio", {}),
+        id="trio",
+        marks=pytest.mark.skipif(find_spec("trio") is None, reason="needs trio"),
+    ),
+]
+
+# Time is no property of what we test: a slow machine fails nothing. In CI the same examples come
+# every time, so that a red run is red for its change.
+hypothesis.settings.register_profile("dev", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+PASSED = pytest.StashKey[bool]()
+TASKS_LEFT = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("ttsmux")
+    group.addoption("--seed", type=int, help="replay this one schedule of the random walks")
+    group.addoption(
+        "--schedules",
+        type=int,
+        default=int(os.environ.get("TTSMUX_SCHEDULES", "2000")),
+        help="how many random schedules to walk (TTSMUX_SCHEDULES, or %(default)s)",
+    )
+    group.addoption(
+        "--leak-grace",
+        type=float,
+        default=3.0,
+        help="seconds that threads, tasks, sockets and children have to go (%(default)s)",
+    )
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    backend: tuple[str, dict[str, object]] = request.param
+    return backend
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Set up first of all and torn down last: async fixtures and their loop are gone by then."""
+    before = _leaks.snapshot()
+    yield
+    if passed(request):
+        left = _leaks.since(before, request.config.getoption("--leak-grace"))
+        left += request.node.stash.get(TASKS_LEFT, [])
+        if left:
+            pytest.fail(f"the test left behind: {', '.join(left)}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_tasks(request: pytest.FixtureRequest, no_leaks: None) -> None:
+    """Look inside the loop of an async test as well: its end would take the tasks along."""
+    function = getattr(request, "function", None)
+    function = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+    if "anyio_backend" in request.fixturenames and inspect.iscoroutinefunction(function):
+        request.getfixturevalue("no_tasks_left_in_the_loop")
+
+
+@pytest.fixture
+async def no_tasks_left_in_the_loop(
+    request: pytest.FixtureRequest, anyio_backend: object, no_leaks: None
+) -> AsyncIterator[None]:
+    before = _leaks.tasks()
+    yield
+    if passed(request):
+        grace = request.config.getoption("--leak-grace")
+        # Told by no_leaks: failing in here would upset the loop that has yet to be closed.
+        request.node.stash[TASKS_LEFT] = await _leaks.tasks_since(before, grace)
+
+
+def passed(request: pytest.FixtureRequest) -> bool:
+    """A test that failed holds on to its frames and all that is in them, and has its own story."""
+    return bool(request.node.stash.get(PASSED, False))
+
+
+_ANNOUNCED = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def announce(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Print a text at the end of the run: counts that a reader of the log should see."""
+    return request.config.stash.setdefault(_ANNOUNCED, []).append
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # a worker of pytest-xdist, which has no terminal
+        session.config.workeroutput["announced"] = session.config.stash.get(_ANNOUNCED, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    announced = getattr(node, "workeroutput", {}).get("announced", [])
+    node.config.stash.setdefault(_ANNOUNCED, []).extend(announced)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for text in terminalreporter.config.stash.get(_ANNOUNCED, []):
+        terminalreporter.section("counted")
+        terminalreporter.write_line(text)

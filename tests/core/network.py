@@ -1,0 +1,1095 @@
+"""
+The whole Mux against simulated providers, in virtual time.
+
+A `Schedule` says everything that will happen: who speaks what and when, when somebody interrupts,
+what goes wrong. A `World` plays it. The servers count slots, keep the order of messages both ways,
+and write into every piece of audio whose turn it is and which piece; the readers read only after a
+`Wake`; what the Mux owes is checked after every step, and at the end.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import re
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from tests.core.helpers import MULTIPLEXED, SEQUENTIAL, Toy, traits
+from ttsmux.adapter import (
+    Closed,
+    DialFailure,
+    EarlyEnd,
+    Flush,
+    Frame,
+    HoldBack,
+    Input,
+    Join,
+    Ping,
+    Traits,
+)
+from ttsmux.audio import AudioChunk
+from ttsmux.core.connection import Connection
+from ttsmux.core.effects import Dial, Effect, Event, HangUp, Report, Send, Wake
+from ttsmux.core.mux import Mux
+from ttsmux.core.pool import Ticket
+from ttsmux.core.route import Route
+from ttsmux.core.speech import END, Speech
+from ttsmux.core.states import ConnectionState, SpeechState
+from ttsmux.errors import ClosedError, ConnectError, ConnectionLost, Error
+from ttsmux.settings import Interrupt, PoolLimits, RetryPolicy, Settings, Timeouts
+
+# --- what will happen -----------------------------------------------------------------------------
+
+SHAPES: dict[str, Traits] = {
+    "multiplexed": traits(
+        MULTIPLEXED, max_muted=1, hold_back=HoldBack.WORD, join=Join.SPACE, flush=Flush.MESSAGE
+    ),
+    "two-step": traits(
+        MULTIPLEXED, release_after=1.0, ends_released=False, generation_keepalive=1.0
+    ),
+    "separate release": traits(MULTIPLEXED, ends_released=False, flush=Flush.MESSAGE),
+    "barrier": traits(SEQUENTIAL, flush=Flush.END, connection_keepalive=5.0),
+    "greeting barrier": traits(SEQUENTIAL, greeting=True, ends_released=False),
+    "discard": traits(
+        SEQUENTIAL,
+        interrupt=Interrupt.DISCARD,
+        policies=(Interrupt.DISCARD,),
+        ping=None,
+        max_idle=6.0,
+        max_age=9.0,
+    ),
+    "one-shot": traits(
+        SEQUENTIAL, reusable=False, interrupt=Interrupt.DISCARD, policies=(Interrupt.DISCARD,)
+    ),
+    "whole text": traits(SEQUENTIAL, input=Input.WHOLE, max_text=60),
+    "turn ends": traits(
+        SEQUENTIAL,
+        hold_back=HoldBack.WORD,
+        early_end=EarlyEnd.NEXT_GENERATION,
+        source_pause=2.0,
+        flush=Flush.MESSAGE,
+    ),
+    "single file": traits(MULTIPLEXED, seats=1, slots=1, max_muted=1),
+    "own turn ends": traits(MULTIPLEXED, seats=2, slots=2, early_end=EarlyEnd.NEXT_GENERATION),
+}
+
+DIAL_FAULTS = ("refused", "503", "429", "401", "404", "hang", "late", "short", "deaf", "mute")
+"""
+*short*: comes up and closes at once; *deaf*: takes frames and says nothing, not even a greeting;
+*mute*: the same, without pongs.
+"""
+WIRE_FAULTS = (
+    "torn", "1000", "1001", "1008", "1011", "1013", "noise", "bad key", "again", "orphan",
+)  # fmt: skip
+TURN_FAULTS = (
+    "stall", "error", "taint", "fatal", "benign", "nameless", "final", "garbage", "early",
+    "empty", "torn", "close", "deaf cancel", "late ack", "ack and on", "refused cancel",
+    "unreleased", "rate", "torn end", "taint and torn", "torn cancel",
+)  # fmt: skip
+CANCEL_FAULTS = ("deaf cancel", "late ack", "ack and on", "refused cancel", "torn cancel")
+
+
+@attrs.frozen
+class Script:
+    """One caller: `(seconds after start, what, text)` in order, then perhaps an interruption."""
+
+    start: float
+    ops: tuple[tuple[float, str, str], ...]
+    interrupt: float | None = None
+    lag: float = 0.0
+    line: str = "main"
+    total: float | None = None
+
+    @property
+    def last(self) -> float:
+        """When its caller does the last thing."""
+        return self.start + max([self.interrupt or 0.0, *(at for at, _, _ in self.ops)])
+
+    @property
+    def words(self) -> list[str]:
+        return _WORD.findall("".join(text for _, what, text in self.ops if what == "write"))
+
+
+@attrs.frozen
+class Schedule:
+    """One run. Dials, wires and turns are numbered from 1 as they come; each fault hits once."""
+
+    seed: int
+    shapes: tuple[str, ...]
+    config: Settings
+    scripts: tuple[Script, ...]
+    policy: Interrupt | None = None
+    refreshable: bool = False
+    dials: tuple[tuple[int, str], ...] = ()
+    wires: tuple[tuple[int, str, float], ...] = ()
+    """Number, fault, seconds after the wire came up."""
+    turns: tuple[tuple[int, str, int], ...] = ()
+    """Number, fault, pieces of audio sent before."""
+    prewarms: tuple[tuple[float, int], ...] = ()
+    end: str = "close"
+    """How it ends: *close* at rest, *early* in the middle, *drain*."""
+
+    @property
+    def faults(self) -> int:
+        return len(self.dials) + len(self.wires) + len(self.turns)
+
+    @property
+    def interrupts(self) -> int:
+        return sum(script.interrupt is not None for script in self.scripts)
+
+
+_WORD = re.compile(r"s\d+w\d+e")
+
+
+def random_schedule(seed: int) -> Schedule:
+    """Return a schedule with three speeches or more, and at least one fault and interruption."""
+    rng = random.Random(seed)
+    shapes = [rng.choice(list(SHAPES))]
+    if rng.random() < 0.2:
+        shapes.append(rng.choice(list(SHAPES)))
+    count = rng.randint(3, 7)
+    cut = rng.randrange(count)
+    scripts = tuple(_random_script(rng, i, must=i == cut) for i in range(count))
+    faults = rng.choice(("dial", "wire", "turn", "turn", "turn", "all"))
+    dials: tuple[tuple[int, str], ...] = ()
+    wires: tuple[tuple[int, str, float], ...] = ()
+    turns: tuple[tuple[int, str, int], ...] = ()
+    if faults in ("dial", "all"):
+        chosen = rng.sample(range(1, 7), rng.randint(1, 3))
+        dials = tuple((i, rng.choice(DIAL_FAULTS)) for i in sorted({1, *chosen}))
+    if faults in ("wire", "all"):
+        wires = tuple(
+            (i, rng.choice(WIRE_FAULTS), rng.choice((0.01, 0.3, rng.uniform(0, 8))))
+            for i in range(1, rng.randint(2, 5))
+        )
+    if faults in ("turn", "all"):
+        chosen = rng.sample(range(1, count + 3), rng.randint(1, 3))
+        turns = tuple((i, rng.choice(TURN_FAULTS), rng.choice((0, 1, 1, 3))) for i in chosen)
+        if not SHAPES[shapes[0]].ends_released and rng.random() < 0.3:
+            turns = ((1, "unreleased", 0),)
+    if rng.random() < 0.25:
+        # Barge-ins in a row, by a caller who has the next answer ready, on a server that cheats.
+        shapes[0] = rng.choice((shapes[0], "barrier", "whole text"))
+        scripts = tuple(_barge_in(rng, i) for i in range(count))
+        turns = tuple(
+            (i, rng.choice(CANCEL_FAULTS), 0) for i in range(1, count, rng.choice((1, 3)))
+        )
+    shape = SHAPES[shapes[0]]
+    refused = rng.random() < 0.2
+    return Schedule(
+        seed=seed,
+        shapes=tuple(shapes),
+        config=Settings(
+            pool=PoolLimits(
+                max_size=rng.choice((1, 2, 2, 3, 4, 8)),
+                min_idle=rng.choice((None, None, None, 0, 0, 1, 2)),
+                acquire_timeout=rng.choice((10.0, 10.0, 3.0)),
+            ),
+            retry=RetryPolicy(attempts=rng.choice((1, 2, 3, 3))),
+            timeouts=Timeouts(total=rng.choice((None, None, None, 6.0))),
+        ),
+        scripts=scripts,
+        policy=Interrupt.DISCARD if refused else rng.choice((None, shape.interrupt)),
+        refreshable=rng.random() < 0.5,
+        dials=dials,
+        wires=wires,
+        turns=turns,
+        prewarms=tuple(
+            (rng.uniform(0, 4), rng.randint(1, 3)) for _ in range(rng.choice((0, 0, 1, 2)))
+        ),
+        end=rng.choice(("close", "close", "early", "drain")),
+    )
+
+
+def _barge_in(rng: random.Random, number: int) -> Script:
+    text = " ".join(f"s{number}w{i}e" for i in range(8))
+    start = 0.3 * number + rng.uniform(0.0, 0.3)
+    when = rng.choice((rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.6), None)) if number else 0.5
+    return Script(start=start, ops=((0.0, "write", text), (0.0, "end", "")), interrupt=when)
+
+
+def _random_script(rng: random.Random, number: int, must: bool) -> Script:
+    words = [f"s{number}w{i}e" for i in range(rng.choice((0, 1, 2, 4, 8)))]
+    text = ""
+    for word in words:
+        text += word + rng.choice((" ", " ", ", ", ". ", ".\n\n", "  "))
+    if not words:
+        text = rng.choice(("", " ", "... ", "\n"))
+    ops: list[tuple[float, str, str]] = []
+    at = 0.0
+    pace = rng.choice((0.0, 0.02, 0.3, 2.5))
+    while text:
+        size = rng.choice((len(text), 1, 3, 7, 20))
+        ops.append((at, "write", text[:size]))
+        text = text[size:]
+        if ops[-1][2][-1:].isspace() and rng.random() < 0.3:
+            # In the middle of a word it would cut the word: the caller's own doing.
+            ops.append((at, "flush", ""))
+        at += rng.uniform(0, pace)
+    ops.append((at, "fail" if rng.random() < 0.04 else "end", ""))
+    # Late enough to find it received and unread, now and then.
+    when = rng.choice((rng.uniform(0, 0.05), rng.uniform(0, 1.5), at + rng.uniform(0, 2)))
+    return Script(
+        start=rng.choice((0.0, rng.uniform(0, 6))),
+        ops=tuple(ops),
+        interrupt=when if must or rng.random() < 0.3 else None,
+        lag=rng.choice((0.0, 0.0, 0.05, 0.4)),
+        line=rng.choice(("main", "main", "main", "other")),
+    )
+
+
+# --- the world ------------------------------------------------------------------------------------
+
+_UNIT = struct.Struct(">II")
+_REASONS = {
+    "interrupted", "old", "idle or old", "it serves once", "another voice needs the room",
+    "too many muted generations", "its provider does not mean its acknowledgements",
+}  # fmt: skip
+"""For which a connection may be given up that nothing is wrong with."""
+_PATIENCE = 300.0
+"""Seconds after which everything that was begun has met one deadline or another."""
+
+
+class Fault(AssertionError):
+    """The Mux broke a promise."""
+
+
+class SourceError(Exception):
+    """What a caller's text source raises."""
+
+
+class Turn:
+    """What a server knows of one generation."""
+
+    def __init__(self, number: int, id: str, fault: str | None, after: int, eager: bool) -> None:
+        self.number = number
+        self.id = id
+        self.fault = fault
+        self.after = after
+        self.eager = eager
+        self.text = ""
+        self.said = 0
+        """Words sent."""
+        self.units: list[str] = []
+        """The word of each unit of audio."""
+        self.allowed = 0
+        """Words that a flush allows to be said."""
+        self.ended = self.released = self.marked = self.running = self.over = False
+        self.delivered_end = False
+        self.heard = 0.0
+
+    @property
+    def words(self) -> list[str]:
+        return _WORD.findall(self.text)
+
+
+class Link:
+    """One socket, with the server behind it."""
+
+    def __init__(self, world: World, conn: Connection, number: int, fault: str | None) -> None:
+        self.world = world
+        self.conn = conn
+        self.number = number
+        self.fault = fault
+        self.shape = conn.plan.traits
+        self.up = self.answered = self.hung = self.gone = self.leaving = False
+        self.dead = False
+        """At the server's side."""
+        self.well = fault is None
+        """Whether nothing went wrong here so far."""
+        self.held: dict[str, Turn] = {}
+        """Turns that take a slot."""
+        self.known: dict[str, Turn] = {}
+        self.heard = 0.0
+        self.arrives = self.returns = 0.0
+        """When the last message gets there, and back: both directions keep their order."""
+
+    # -- the client's side
+
+    def dial(self) -> None:
+        world, fault = self.world, self.fault
+        delay = world.rng.uniform(0.02, 0.4)
+        match fault:
+            case "hang":
+                pass
+            case "refused":
+                world.after(delay, self.refuse, DialFailure(error=ConnectError("refused")))
+            case "401" | "404" | "429" | "503":
+                headers = {"retry-after": "2"} if fault == "429" else {}
+                failure = DialFailure(status=int(fault), headers=headers)
+                world.after(delay, self.refuse, failure)
+            case "late":
+                world.after(world.rng.uniform(4.0, 7.0), self.rise)
+            case _:
+                world.after(delay, self.rise)
+
+    def refuse(self, failure: DialFailure) -> None:
+        if self.answered:
+            return
+        self.answered = self.gone = True
+        world = self.world
+        if failure.status == 429 and not self.hung:
+            world.banned[self.conn.plan.key] = world.now + 2.0
+        world.input(world.mux.dial_failed, self.conn, failure)
+
+    def rise(self) -> None:
+        if self.answered:
+            return
+        self.answered = self.up = True
+        world = self.world
+        self.heard = self.returns = world.now
+        world.input(world.mux.dialled, self.conn)
+        if self.shape.connection_keepalive is not None and self.fault is None:
+            self.expect(self, self.shape.connection_keepalive * 1.5)
+        if self.hung:
+            world.require(self.leaving, "a wire came up after the HangUp and was left there")
+            return
+        if self.fault == "short":
+            self.leave(Closed(1008, "not you"))
+        elif self.shape.greeting and self.fault not in ("deaf", "mute"):
+            self.to_client(b"ready -")
+        for _, fault, delay in [f for f in world.schedule.wires if f[0] == self.number]:
+            world.after(delay, self.strike, fault)
+
+    def hang_up(self) -> None:
+        world = self.world
+        if not self.hung and not self.answered:
+            self.hung = True
+            if self.fault != "late":
+                world.after(world.rng.uniform(0, 0.3), self.refuse, DialFailure())
+            return  # else it still comes up, and has to be hung up once more
+        self.hung = True
+        if not self.leaving:
+            self.leaving = True
+            fault = Closed(1000)
+            self.returns = max(self.returns, world.now + world.rng.uniform(0.01, 0.3))
+            world.at(self.returns, self.lose, fault)
+
+    def lose(self, fault: Closed | Error) -> None:
+        if self.gone:
+            return
+        self.gone = self.dead = True
+        self.world.input(self.world.mux.lost, self.conn, fault)
+        if any(f[:2] == (self.number, "again") for f in self.world.schedule.wires):
+            # A shell that reports twice is wrong, and still harms nobody.
+            self.world.input(self.world.mux.lost, self.conn, fault)
+            self.world.input(self.world.mux.dialled, self.conn)
+            self.world.input(self.world.mux.dial_failed, self.conn, DialFailure())
+
+    def send(self, frames: list[Frame | Ping]) -> None:
+        world = self.world
+        world.require(self.up and not self.hung, f"frames for {self.conn!r}, which is not up")
+        self.arrives = max(self.arrives, world.now + world.rng.uniform(0.005, 0.06))
+        world.at(self.arrives, self.take, list(frames))
+
+    # -- the server's side
+
+    def to_client(self, data: bytes) -> None:
+        world = self.world
+        if not self.dead:
+            self.returns = max(self.returns, world.now + world.rng.uniform(0.005, 0.06))
+            world.at(self.returns, self.deliver, data)
+
+    def deliver(self, data: bytes) -> None:
+        if self.gone:
+            return
+        kind, _, name = data.partition(b" ")
+        if kind in (b"end", b"released"):
+            self.known[name.decode()].delivered_end = True
+        if not self.shape.ids and kind != b"error":
+            data = kind + b" - " + data.partition(b" ")[2].partition(b" ")[2]
+        self.world.input(self.world.mux.receive, self.conn, data, True)
+
+    def strike(self, fault: str) -> None:
+        """Something goes wrong with the wire itself."""
+        self.well = False
+        match fault:
+            case "torn":
+                self.leave(ConnectionLost("torn"))
+            case "noise":
+                self.to_client(b"%%% -")
+            case "orphan":
+                self.returns = max(self.returns, self.world.now + 0.01)
+                self.world.at(self.returns, self.orphan)
+            case "bad key":
+                self.leave(Closed(1008, "bad key"))
+            case "again":
+                pass
+            case code:
+                self.leave(Closed(int(code)))
+
+    def orphan(self) -> None:
+        """Send audio while nobody speaks: with somebody it could not be told from theirs."""
+        if not self.gone and not self.conn.generations:
+            self.world.input(self.world.mux.receive, self.conn, b"audio - " + b"\0" * 8, True)
+
+    def leave(self, fault: Closed | Error) -> None:
+        if not self.dead:
+            self.dead = self.leaving = True
+            self.returns = max(self.returns, self.world.now + 0.01)
+            self.world.at(self.returns, self.lose, fault)
+
+    def take(self, frames: list[Frame | Ping]) -> None:
+        if self.dead or self.fault == "mute":
+            return
+        self.heard = self.world.now
+        for frame in frames:
+            if isinstance(frame, Ping):
+                self.returns = max(self.returns, self.world.now + 0.02)
+                self.world.at(self.returns, self.pong)
+            elif self.fault != "deaf":
+                assert isinstance(frame, str)
+                kind, _, rest = frame.partition(" ")
+                id, _, rest = rest.partition(" ")
+                getattr(self, f"on_{kind}")(id, rest)
+
+    def pong(self) -> None:
+        if not self.gone:
+            self.world.input(self.world.mux.alive, self.conn)
+
+    def on_open(self, id: str, rest: str) -> None:
+        world = self.world
+        world.require(id not in world.ids, "an id was used twice")
+        world.ids.add(id)
+        number = len(world.turns) + 1
+        found = next((f for f in world.schedule.turns if f[0] == number), (0, None, 0))
+        turn = Turn(number, id, found[1], found[2], world.rng.random() < 0.7)
+        turn.heard = world.now
+        self.well = self.well and turn.fault is None
+        world.turns.append(turn)
+        self.held[id] = self.known[id] = turn
+        world.require(
+            len(self.held) <= self.shape.slots, f"{len(self.held)} slots on {self.conn!r}"
+        )
+        if self.shape.early_end is EarlyEnd.NEXT_GENERATION:
+            world.after(self.shape.source_pause or 1.5, self.grow_tired, turn)
+        if self.shape.generation_keepalive is not None:
+            self.expect(turn, self.shape.generation_keepalive * 1.5)
+
+    def on_text(self, id: str, rest: str) -> None:
+        turn = self.known[id]
+        self.world.require(not turn.ended, "text after the end of a turn")
+        self.world.require(bool(rest.strip()), "blank text on the wire")
+        if turn.over:
+            self.world.excused.add(turn.number)
+            return
+        if turn.text and self.shape.join is Join.SPACE:
+            turn.text += " "
+        turn.text += rest
+        turn.heard = self.world.now
+        self.go(turn)
+
+    def on_flush(self, id: str, rest: str) -> None:
+        turn = self.known[id]
+        turn.allowed = len(turn.words)
+        turn.heard = self.world.now
+        self.go(turn)
+
+    def on_end(self, id: str, rest: str) -> None:
+        turn = self.known[id]
+        self.world.require(not turn.ended, "a turn was ended twice")
+        turn.ended = True
+        self.go(turn)
+
+    def on_release(self, id: str, rest: str) -> None:
+        turn = self.known[id]
+        self.world.require(turn.ended, "a release before the end")
+        self.world.require(not turn.released, "a turn was released twice")
+        turn.released = True
+        self.go(turn)
+
+    def on_alive(self, id: str, rest: str) -> None:
+        if id != "-":
+            self.known[id].heard = self.world.now
+
+    def on_bye(self, id: str, rest: str) -> None:
+        pass
+
+    def on_cancel(self, id: str, rest: str) -> None:
+        turn = self.known[id]
+        turn.fault = None if turn.fault in ("stall", "early", "empty", "rate") else turn.fault
+        if self.shape.ids:
+            self.cancel_one(turn)
+        else:
+            self.cancel_all(turn)
+
+    def cancel_one(self, turn: Turn) -> None:
+        """Finish rather than cancel, as some providers do: a word or two still comes."""
+        if turn.fault == "deaf cancel":
+            turn.over = True
+        elif not turn.over:
+            words = turn.words[: turn.said + self.world.rng.randint(0, 2)]
+            turn.text = " ".join(words)
+            turn.ended = turn.released = True
+            self.go(turn)
+
+    def cancel_all(self, turn: Turn) -> None:
+        world = self.world
+        match turn.fault:
+            case "deaf cancel":
+                turn.ended = True
+                self.go(turn)
+            case "late ack":
+                world.after(2.0, self.acknowledge, turn)
+            case "torn cancel":
+                self.leave(ConnectionLost("torn"))
+            case "refused cancel":
+                self.to_client(b"error - connection what cancel?")
+            case "ack and on":
+                # At once: a server that lies and then pauses cannot be told from an honest one.
+                self.acknowledge(turn)
+                for word in turn.words[turn.said :]:
+                    self.sound(turn, word)
+            case _:
+                world.after(world.rng.choice((0.0, 0.1, 0.4)), self.acknowledge, turn)
+
+    def acknowledge(self, turn: Turn) -> None:
+        turn.over = True
+        self.held.clear()
+        self.to_client(b"ack " + turn.id.encode())
+
+    def grow_tired(self, turn: Turn) -> None:
+        """Some providers end a turn themselves when no text comes."""
+        due = turn.heard + (self.shape.source_pause or 1.5)
+        if due > self.world.now:
+            self.world.at(due, self.grow_tired, turn)
+        elif not turn.over and turn.fault is None and turn.said == len(turn.words):
+            late = self.shape.source_pause is None or turn.ended or self.quiet
+            self.world.require(late, "the source was silent for too long")
+            self.finish(turn)
+
+    @property
+    def listened(self) -> set[str]:
+        """Ids of the generations here that somebody listens to."""
+        return {gen.id for gen in self.conn.live}
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing can be asked of the client here any more."""
+        return self.dead or self.hung or self.gone
+
+    def expect(self, of: Turn | Link, seconds: float) -> None:
+        """See that a keepalive comes at least every so many *seconds*."""
+        # A turn that was left behind on a doomed connection is kept alive by nobody.
+        over = isinstance(of, Turn) and (of.ended or of.over or of.id not in self.listened)
+        if not self.quiet and not over:
+            due = of.heard + seconds
+            self.world.require(due > self.world.now, "no keepalive")
+            self.world.at(due, self.expect, of, seconds)
+
+    def go(self, turn: Turn) -> None:
+        if not turn.running and not turn.over:
+            turn.running = True
+            self.world.after(self.world.rng.choice((0.02, 0.2)), self.say, turn)
+
+    def say(self, turn: Turn) -> None:
+        """Say the next word of *turn*, or end it."""
+        turn.running = False
+        if self.dead or turn.over:
+            return
+        if turn.fault is not None and turn.said >= turn.after and self.fail(turn):
+            return
+        words = turn.words
+        allowed = len(words) if turn.ended else turn.allowed
+        if turn.eager and not turn.ended:
+            # The last word may not be whole yet.
+            allowed = max(allowed, len(words) - 1)
+        if turn.said < allowed:
+            self.sound(turn, words[turn.said])
+            turn.said += 1
+            turn.running = True
+            self.world.after(self.world.rng.choice((0.0, 0.02, 0.1)), self.say, turn)
+        elif turn.ended and (turn.released or self.shape.release_after is None):
+            self.finish(turn)
+
+    def sound(self, turn: Turn, word: str) -> None:
+        data = b""
+        for _ in range(2):
+            data += _UNIT.pack(turn.number, len(turn.units))
+            turn.units.append(word)
+        # Providers cut audio anywhere, half a sample included.
+        cut = self.world.rng.choice((0, 0, 5, 8))
+        for part in (data[:cut], data[cut:]):
+            if part:
+                self.to_client(b"audio " + turn.id.encode() + b" " + part)
+
+    def finish(self, turn: Turn) -> None:
+        turn.over = turn.marked = True
+        id = turn.id.encode()
+        self.to_client(b"end " + id)
+        if turn.fault == "torn end":
+            self.leave(ConnectionLost("torn"))
+        if self.shape.ends_released:
+            self.held.pop(turn.id, None)
+        elif turn.fault != "unreleased":
+            self.world.after(self.world.rng.choice((0.0, 0.1)), self.release, turn)
+
+    def release(self, turn: Turn) -> None:
+        if self.held.pop(turn.id, None) is not None:
+            self.to_client(b"released " + turn.id.encode())
+
+    def fail(self, turn: Turn) -> bool:
+        """Do what is to go wrong with *turn*; tell whether that was all of it."""
+        id = turn.id.encode()
+        match turn.fault:
+            case "stall":
+                turn.over = True
+            case "error" | "final":
+                self.held.pop(turn.id, None)
+                turn.over = True
+                mark = b"!" if turn.fault == "final" else b""
+                self.to_client(b"error " + id + b" generation it failed" + mark)
+            case "taint" | "taint and torn" | "fatal":
+                turn.over = True
+                scope = b"connection" if turn.fault == "fatal" else b"taint"
+                self.held.pop(turn.id, None)
+                self.to_client(b"error " + id + b" " + scope + b" it failed")
+                if turn.fault == "taint and torn":
+                    self.world.after(0.1, self.leave, ConnectionLost("torn"))
+            case "benign":
+                turn.fault = None
+                self.to_client(b"error " + id + b" nothing never mind")
+                return False
+            case "nameless":
+                turn.over = True
+                self.to_client(b"error - connection something failed")
+            case "garbage":
+                turn.over = True
+                self.to_client(b"%%% " + id)
+            case "rate":
+                turn.over = True
+                self.to_client(b"rated " + id + b" 44100 " + b"\0" * 8)
+            case "empty":
+                if turn.said:
+                    return False
+                self.finish(turn)
+            case "early":
+                if turn.ended:
+                    return False
+                if turn.said < len(turn.words):
+                    self.world.excused.add(turn.number)
+                self.finish(turn)
+            case "torn":
+                self.leave(ConnectionLost("torn"))
+            case "close":
+                self.leave(Closed(self.world.rng.choice((1000, 1000, 1001, 1006, 1008, 1013))))
+            case _:
+                return False
+        return True
+
+
+class Caller:
+    """One script being played: writes, reads after a Wake, interrupts."""
+
+    def __init__(self, world: World, number: int, script: Script) -> None:
+        self.world = world
+        self.number = number
+        self.script = script
+        self.speech: Speech | None = None
+        self.data = b""
+        self.outcome: SpeechState | None = None
+        self.error: BaseException | None = None
+        self.waits = False
+        self.scheduled = False
+        self.interrupted = False
+
+    def begin(self) -> None:
+        world, script = self.world, self.script
+        overrides = {} if script.line == "main" else {"line": script.line}
+        try:
+            self.speech = world.input(world.mux.speak, overrides, total=script.total)
+        except ClosedError:
+            world.require(world.ending, "a client that is open refused a speech")
+            self.outcome = SpeechState.FAILED
+            return
+        self.speech.handle = self
+        for at, what, text in script.ops:
+            world.after(at, self.act, what, text)
+        if script.interrupt is not None:
+            world.after(script.interrupt, self.interrupt)
+        self.read()
+
+    def act(self, what: str, text: str) -> None:
+        assert self.speech is not None
+        mux = self.world.mux
+        try:
+            match what:
+                case "write":
+                    self.world.input(mux.write, self.speech, text)
+                case "flush":
+                    self.world.input(mux.flush, self.speech)
+                case "end":
+                    self.world.input(mux.end, self.speech)
+                case "fail":
+                    self.world.input(mux.fail, self.speech, SourceError())
+        except Error as exc:
+            self.world.require(exc is self.speech.error, f"{what} raised {exc!r}")
+
+    def interrupt(self) -> None:
+        assert self.speech is not None
+        before = self.speech.state
+        self.world.input(self.world.mux.interrupt, self.speech)
+        self.interrupted = True
+        if before not in (SpeechState.COMPLETED, SpeechState.FAILED):
+            self.world.require(self.speech.state is SpeechState.INTERRUPTED, "it goes on")
+            item = self.world.input(self.world.mux.read, self.speech)
+            self.world.require(item is END, "something to read after an interruption")
+
+    def wake(self) -> None:
+        self.world.require(self.waits, "a Wake for a reader that does not wait")
+        self.waits = False
+        self.schedule(0.0)
+
+    def schedule(self, delay: float) -> None:
+        if not self.scheduled:
+            self.scheduled = True
+            self.world.after(delay, self.read)
+
+    def read(self) -> None:
+        self.scheduled = False
+        assert self.speech is not None
+        if self.outcome is not None:
+            return
+        while True:
+            try:
+                item = self.world.input(self.world.mux.read, self.speech)
+            except Exception as exc:
+                if not isinstance(exc, Error | SourceError) or exc is not self.speech.error:
+                    raise
+                self.outcome, self.error = SpeechState.FAILED, exc
+                return
+            if item is None:
+                self.waits = True
+                return
+            if item is END:
+                self.outcome = self.speech.state
+                return
+            assert isinstance(item, AudioChunk)
+            self.world.require(not self.interrupted, "audio after an interruption")
+            self.data += item.data
+            if self.script.lag:
+                self.schedule(self.script.lag)
+                return
+
+    # -- was it right?
+
+    def check(self) -> None:
+        require, turns = self.world.require, self.world.turns
+        require(len(self.data) % 2 == 0, "half a sample")
+        whole = len(self.data) // _UNIT.size
+        found = list(_UNIT.iter_unpack(self.data[: whole * _UNIT.size]))
+        heard: list[str] = []
+        last, count = 0, 0
+        for number, place in found:
+            require(1 <= number <= len(turns), "audio that nobody sent")
+            turn = turns[number - 1]
+            if number != last:
+                last, count = number, 0
+            require(place == count, f"unit {place} of turn {number} where {count} was due")
+            heard.append(turn.units[place])
+            count += 1
+        mine = [t for t in turns if any(w.startswith(f"s{self.number}w") for w in t.words)]
+        require(all(word.startswith(f"s{self.number}w") for word in heard), f"heard {heard}")
+        if any(turn.number in self.world.excused for turn in mine):
+            return
+        wanted = [word for word in self.script.words for _ in range(2)]
+        require(heard == wanted[: len(heard)], f"heard {heard}, which is no beginning of {wanted}")
+        if self.outcome is SpeechState.COMPLETED:
+            require(heard == wanted, f"completed with {heard} of {wanted}")
+            if found:
+                require(turns[last - 1].delivered_end, "completed without an end marker")
+
+
+class Waiter:
+    """Somebody who waits for a ticket."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ticket: Ticket | None = None
+        self.over = False
+        self.waits = False
+
+    def wait(self, ticket: Ticket) -> None:
+        self.ticket = ticket
+        ticket.handle = self
+        self.read()
+
+    def wake(self) -> None:
+        self.waits = False
+        self.world.after(0.0, self.read)
+
+    def read(self) -> None:
+        assert self.ticket is not None
+        try:
+            self.over = self.world.input(self.world.mux.read, self.ticket) is END
+        except Error:
+            self.over = True
+        self.waits = not self.over
+
+
+class World:
+    """Plays a schedule. Everything that happens goes through `input`, which checks the Mux."""
+
+    def __init__(self, schedule: Schedule, *, verbose: bool = False, steps: int = 50_000) -> None:
+        self.steps = steps
+        """Inputs after which something must be going in circles."""
+        self.schedule = schedule
+        self.verbose = verbose
+        self.rng = random.Random(schedule.seed + 1)
+        routes = [
+            Route(
+                adapter=Toy(shape=SHAPES[name], line=f"main{i or ''}"),
+                interrupt=schedule.policy if i == 0 else None,
+                refreshable=schedule.refreshable,
+            )
+            for i, name in enumerate(schedule.shapes)
+        ]
+        self.mux = Mux(routes, schedule.config, random.Random(schedule.seed))
+        self.pool = self.mux._pool
+        self.now = 0.0
+        self.ending = False
+        self.links: dict[Connection, Link] = {}
+        self.turns: list[Turn] = []
+        self.excused: set[int] = set()
+        """Turns that the provider itself ended with text unsaid, or on its way."""
+        self.ids: set[str] = set()
+        self.served: set[Speech] = set()
+        """Who had a seat before."""
+        self.callers = [Caller(self, i, script) for i, script in enumerate(schedule.scripts)]
+        self.waiters: list[Waiter] = []
+        self.trace: list[str] = []
+        self.dials = 0
+        self.banned: dict[object, float] = {}
+        """Until when a provider has asked not to be dialled."""
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._sequence = 0
+
+    # -- time
+
+    def at(self, instant: float, what: Callable[..., None], *args: Any) -> None:
+        self._sequence += 1
+        heapq.heappush(self._heap, (instant, self._sequence, what, args))
+
+    def after(self, seconds: float, what: Callable[..., None], *args: Any) -> None:
+        self.at(self.now + seconds, what, *args)
+
+    def require(self, truth: bool, complaint: str) -> None:
+        if not truth:
+            raise Fault(f"at {self.now:.3f} s: {complaint}")
+
+    def play(self) -> None:
+        """Play to the end. Raises `Fault`."""
+        schedule = self.schedule
+        for caller in self.callers:
+            self.at(caller.script.start, caller.begin)
+        for at, n in schedule.prewarms:
+            self.at(at, self.prewarm, n)
+        last = max(script.last for script in schedule.scripts)
+        if schedule.end == "early":
+            self.at(self.rng.uniform(0.2, last + 1.0), self.shut, self.mux.close)
+        elif schedule.end == "drain":
+            self.at(self.rng.uniform(0.2, last + 1.0), self.shut, self.mux.drain)
+        self.run(lambda: all(c.outcome is not None for c in self.callers), last + _PATIENCE)
+        # Mutes, barriers and releases that are still out have their own deadlines.
+        self.run(lambda: False, self.now + 15.0, quiet=True)
+        self.at_rest()
+        self.shut(self.mux.close)
+        self.run(lambda: False, self.now + 60.0, quiet=True)
+        self.nothing_left()
+        for caller in self.callers:
+            caller.check()
+
+    def run(self, over: Callable[[], bool], limit: float, *, quiet: bool = False) -> None:
+        """Let time pass until *over*; a standstill or *limit* before that is an error."""
+        while not over():
+            due = self.mux.deadline
+            coming = self._heap[0][0] if self._heap else None
+            if due is None and coming is None:
+                self.require(quiet, f"deadlock: {self.waiting()}")
+                return
+            instant = min(x for x in (due, coming) if x is not None)
+            if instant > limit:
+                self.require(quiet, f"not over in time: {self.waiting()}")
+                self.now = limit
+                return
+            self.now = max(self.now, instant)
+            if due is not None and due <= instant:
+                self.input(self.mux.tick)
+                due = self.mux.deadline
+                self.require(due is None or due > self.now, "the clock spins")
+            else:
+                _, _, what, args = heapq.heappop(self._heap)
+                what(*args)
+
+    def waiting(self) -> str:
+        return ", ".join(repr(c.speech) for c in self.callers if c.outcome is None)
+
+    # -- the shell
+
+    def input(self, what: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        """Call an input of the Mux, carry out what follows, and see that all is well."""
+        if self.verbose:
+            self.trace.append(f"{self.now:9.4f} > {what.__name__} {args!r}")
+        self.steps -= 1
+        self.require(self.steps > 0, "no end to it")
+        queue = [(speech, speech.waiting_since or 0.0) for speech in self.pool._seats]
+        try:
+            return what(*args, now=self.now, **more)
+        finally:
+            dialled: list[Connection] = []
+            for effect in self.mux.effects():
+                self.perform(effect, dialled)
+            self.check(queue, dialled)
+
+    def perform(self, effect: Effect, dialled: list[Connection]) -> None:
+        if self.verbose:
+            self.trace.append(f"{self.now:9.4f}   {effect!r}")
+        match effect:
+            case Dial(conn=conn):
+                self.require(conn not in self.links, "dialled twice")
+                self.dials += 1
+                self.require(
+                    self.now >= self.banned.get(conn.plan.key, 0.0), "Retry-After undercut"
+                )
+                fault = dict(self.schedule.dials).get(self.dials)
+                link = self.links[conn] = Link(self, conn, self.dials, fault)
+                dialled.append(conn)
+                link.dial()
+            case Send(conn=conn, frames=frames):
+                self.links[conn].send(list(frames))
+            case HangUp(conn=conn):
+                self.links[conn].hang_up()
+            case Wake(handle=handle):
+                handle.wake()  # type: ignore[attr-defined]
+            case Report(event=event):
+                self.check_event(event)
+
+    def prewarm(self, n: int) -> None:
+        if not self.ending:
+            waiter = Waiter(self)
+            self.waiters.append(waiter)
+            waiter.wait(self.input(self.mux.prewarm, n, {}, 10.0))
+
+    def shut(self, how: Callable[[float], Ticket]) -> None:
+        self.ending = True
+        waiter = Waiter(self)
+        self.waiters.append(waiter)
+        waiter.wait(self.input(how))
+
+    # -- promises
+
+    def check(self, queue: list[tuple[Speech, float]], dialled: list[Connection]) -> None:
+        """What holds after every step."""
+        pool, require = self.pool, self.require
+        require(not self.mux.pending, "effects are left")
+        open_links = [link for link in self.links.values() if not link.gone]
+        require(len(open_links) <= self.schedule.config.pool.max_size, "more sockets than max_size")
+        require(len(pool.connections) == len(open_links), "the pool lost count of its sockets")
+        for conn in pool.connections:
+            shape = conn.plan.traits
+            require(len(conn.live) <= shape.seats, "more live speeches than seats")
+            require(len(conn.generations) <= shape.slots, "more generations than slots")
+        for caller in self.callers:
+            speech = caller.speech
+            if speech is not None and speech.state is SpeechState.INTERRUPTED:
+                require(not speech._buffer, "audio is kept for a speech that was interrupted")
+            if caller.waits and speech is not None:
+                require(
+                    speech.state in (SpeechState.WAITING, SpeechState.SPEAKING)
+                    and not speech._buffer,
+                    f"nobody woke the reader of {speech!r}",
+                )
+        for waiter in self.waiters:
+            if waiter.waits:
+                assert waiter.ticket is not None
+                require(not waiter.ticket.done, "nobody woke who waits for a ticket")
+        if pool._seats:
+            self.check_queue()
+        if queue:
+            self.check_order(queue)
+        self.served.update(c.speech for c in self.callers if c.speech and c.speech.generation)
+        for conn in dialled:
+            self.check_dial(conn)
+
+    def check_queue(self) -> None:
+        """Nobody waits while there is a seat."""
+        for speech in self.pool._seats:
+            if speech.not_before <= self.now:
+                lane = self.pool.lanes[speech.plan.key]
+                free = [conn for conn in lane.connections if conn.free_seats > 0]
+                self.require(not free, f"{speech!r} waits beside {free}")
+
+    def check_order(self, queue: list[tuple[Speech, float]]) -> None:
+        """First come, first served; those who were served before come first."""
+        new = [(speech, since) for speech, since in queue if speech not in self.served]
+        left = [(speech.plan.key, since) for speech, since in new if speech in self.pool._seats]
+        for speech, since in queue:
+            if speech.generation is not None:
+                passed = [s for key, s in left if key == speech.plan.key and s < since]
+                self.require(not passed or speech in self.served, f"{speech!r} jumped the queue")
+
+    def check_dial(self, conn: Connection) -> None:
+        """A dial has a reason: somebody waits, a spare is missing, or a prewarm asks for it."""
+        lane, pool = conn.lane, self.pool
+        if any(prewarm.lane is lane for prewarm in pool._prewarms) or not lane.plan.traits.reusable:
+            return
+        fixed = self.schedule.config.pool.min_idle
+        seats = lane.plan.traits.seats
+        spare = max(4, seats) if fixed is None else fixed
+        waiting = [s for s in (*pool._seats, *pool._hopeful) if s.plan.key == lane.plan.key]
+        coming = sum(c.coming for c in lane.connections)
+        free = sum(c.free_seats for c in lane.connections if not c.outdated)
+        limit = lane.plan.traits.max_muted
+        if fixed is None and limit is not None and any(c.muted for c in lane.connections):
+            # What muted generations leave of a connection is counted, not its seats.
+            seats, spare = min(seats, limit), 4
+            free = sum(c.bearable for c in lane.connections)
+        supply = (coming - 1) * seats + free
+        self.require(supply < len(waiting) + spare, f"{conn!r} was dialled for nobody")
+
+    def check_event(self, event: Event) -> None:
+        """Nothing is given up without a reason."""
+        number = event.fields.get("connection")
+        links = [link for link in self.links.values() if link.conn.number == number]
+        if event.name == "connection.closed":
+            self.require(not links[0].well, f"{links[0].conn!r} was called broken")
+        elif event.name == "connection.doomed":
+            reason = event.fields["reason"]
+            hurried = links[0].conn.hurried and "not acknowledged" in str(reason)
+            wanted = reason in _REASONS or hurried or not links[0].well
+            self.require(wanted, f"{links[0].conn!r} was given up: {reason}")
+            if reason == "another voice needs the room":
+                key = links[0].conn.plan.key
+                waiting = [s.plan.key for s in (*self.pool._seats, *self.pool._hopeful)]
+                self.require(any(other != key for other in waiting), "evicted for nobody")
+
+    def at_rest(self) -> None:
+        """What holds when everybody is done: no seat is taken, nothing is half-way."""
+        pool = self.pool
+        self.require(not pool.speeches, "a speech that is over is still known")
+        self.require(not pool._seats and not pool._hopeful, "somebody is still in the queue")
+        for waiter in self.waiters:
+            self.require(waiter.over, "a ticket is still open")
+        for conn in pool.connections:
+            self.require(
+                not conn.generations and conn.state is not ConnectionState.BARRIER,
+                f"{conn!r} is at rest with {conn.generations}",
+            )
+            self.require(not conn.coming or conn.began > self.now - 5.0, f"{conn!r} still rings")
+        # Faults are few, backoff and the providers' own times slow down the rest.
+        budget = 12 + 6 * len(self.callers) + 5 * self.schedule.faults + self.now
+        self.require(self.dials <= budget, f"{self.dials} dials")
+
+    def nothing_left(self) -> None:
+        """What holds after close: no socket, no timer, nobody waiting."""
+        for link in self.links.values():
+            self.require(link.gone, f"{link.conn!r} was never hung up")
+            self.require(link.conn.state is ConnectionState.CLOSED, f"{link.conn!r} is left")
+        self.require(self.mux.deadline is None, "a clock goes on")
+        self.require(all(waiter.over for waiter in self.waiters), "close is still waited for")
+        stats = self.mux.stats()
+        self.require(stats.size == stats.waiting == stats.seats_free == 0, f"{stats}")

@@ -1,0 +1,179 @@
+"""What becomes of a speech whose attempt failed: again, on the next route, or the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.helpers import LEAN, MULTIPLEXED, Harness, Toy, settings, traits
+from ttsmux.adapter import Input
+from ttsmux.core.route import Route
+from ttsmux.core.speech import END
+from ttsmux.core.states import SpeechState
+from ttsmux.errors import AuthError, ConnectError, Error, GenerationError
+
+# --- again ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_retry_waits_for_its_backoff(seed: int) -> None:
+    """The second attempt begins after a wait drawn from [0, base]."""
+    harness = Harness(seed=seed)
+    speech = harness.speak("Hello. ")
+    harness.up()
+    harness.say(harness.wires[0], f"error {harness.id(speech)} generation busy")
+    assert speech.generation is None
+    assert 0.0 < speech.not_before <= 0.05
+    harness.until(speech.not_before)
+    assert speech.generation is not None
+    assert harness.words(harness.wires[0])[-3:] == ["open", "text Hello. ", "end"]
+
+
+def test_the_second_retry_waits_longer() -> None:
+    """Ceilings double: 50 ms, then 100 ms."""
+    waits: list[float] = []
+    for seed in range(50):
+        harness = Harness(seed=seed)
+        speech = harness.speak("Hello. ")
+        harness.up()
+        for _ in range(2):
+            harness.say(harness.wires[0], f"error {harness.id(speech)} generation busy")
+            begun = harness.now
+            harness.until(speech.not_before)
+        waits.append(speech.not_before - begun)
+    assert 0.09 < max(waits) <= 0.1
+
+
+def test_attempts_are_bounded() -> None:
+    """After as many attempts as allowed the speech fails with the last error."""
+    harness = Harness(config=settings(min_idle=0, retry={"attempts": 2}))
+    speech = harness.speak("Hello. ")
+    harness.up()
+    for _ in range(2):
+        harness.say(harness.wires[0], f"error {harness.id(speech)} generation busy")
+        harness.advance(1.0)
+    with pytest.raises(Error, match="busy") as caught:
+        harness.read(speech)
+    assert caught.value.attempt == 2
+
+
+# --- from one route to the next -------------------------------------------------------------------
+
+
+def two_routes() -> Harness:
+    first = Route(adapter=Toy(line="first"))
+    second = Route(adapter=Toy(shape=traits(MULTIPLEXED, formats=("mulaw_8000",)), line="second"))
+    return Harness(config=LEAN, routes=[first, second])
+
+
+def test_a_refused_dial_goes_to_the_next_route() -> None:
+    """A dial that fails for good leaves the route, text or no text yet."""
+    harness = two_routes()
+    speech = harness.speak()
+    harness.refuse(harness.wires[0], 404)
+    assert speech.plan.adapter.line == "second"  # type: ignore[attr-defined]
+    harness.write(speech, "Hello. ")
+    harness.end(speech)
+    harness.up(harness.wires[1])
+    assert harness.words(harness.wires[1]) == ["open", "text Hello. ", "end"]
+    harness.audio(speech, b"\1")
+    harness.done(speech)
+    assert harness.finish(speech) == b"\1"
+    assert harness.events("speech.rerouted")[0].fields["error"] == "NotFoundError"
+
+
+def test_a_route_is_left_when_its_dials_are_exhausted() -> None:
+    """Three dials that fail are enough."""
+    harness = two_routes()
+    speech = harness.speak("Hello. ")
+    for attempt in range(3):
+        assert speech.plan.number == 0
+        harness.refuse(harness.wires[attempt])
+        harness.advance(0.5)
+    assert speech.plan.number == 1
+    assert harness.wires[-1].plan.number == 1
+
+
+def test_a_route_is_left_when_its_attempts_are_exhausted() -> None:
+    """Failures before first audio lead to the next route, which is told everything again."""
+    harness = two_routes()
+    speech = harness.speak("One. ", end=False)
+    harness.up()
+    harness.write(speech, "Two. ")
+    for _ in range(3):
+        harness.audio(speech)
+        harness.say(harness.wires[0], f"error {harness.id(speech)} generation busy")
+        harness.advance(0.5)
+    assert speech.plan.number == 1
+    harness.up(harness.wires[1])
+    assert harness.words(harness.wires[1]) == ["open", "text One. Two. "]
+    assert speech.received == 0
+
+
+@pytest.mark.parametrize("fault", ["final", "key"])
+def test_an_error_that_no_retry_helps_goes_to_the_next_route(fault: str) -> None:
+    """A key that is refused after the upgrade leaves the route as one refused at the upgrade."""
+    harness = two_routes()
+    speech = harness.speak("Hello. ")
+    harness.up()
+    if fault == "final":
+        harness.say(harness.wires[0], f"error {harness.id(speech)} generation never!")
+    else:
+        harness.drop(harness.wires[0], 1008, "bad key")
+    assert speech.plan.number == 1
+    assert speech.state is SpeechState.WAITING
+
+
+def test_a_speech_that_was_heard_stays() -> None:
+    """After the first audio another voice would go on in the middle of a word."""
+    harness = two_routes()
+    speech = harness.speak("Hello. ")
+    harness.up()
+    harness.audio(speech)
+    assert harness.hear(speech)
+    harness.say(harness.wires[0], f"error {harness.id(speech)} generation never!")
+    with pytest.raises(GenerationError):
+        harness.read(speech)
+
+
+def test_the_next_route_begins_with_an_empty_buffer() -> None:
+    """Audio of the route that was left, received and never read, is not heard twice."""
+    shape = traits(input=Input.WHOLE)
+    routes = [Route(adapter=Toy(shape=shape, line="a")), Route(adapter=Toy(line="b"))]
+    harness = Harness(routes=routes)
+    speech = harness.speak("One. Two.")
+    harness.up()
+    harness.audio(speech, b"\1\1")
+    harness.done(speech)
+    harness.say(harness.wires[0], f"error {harness.id(speech)} taint never!")
+    assert speech.plan.number == 1
+    harness.up(harness.wires[1])
+    harness.audio(speech, b"\2\2")
+    harness.done(speech)
+    assert harness.hear(speech) == b"\2\2"
+    assert harness.read(speech) is END
+
+
+def test_a_speech_that_waits_to_retry_may_be_moved() -> None:
+    """The next route does not inherit the backoff of the last one."""
+    harness = two_routes()
+    speech = harness.speak("Hello. ")
+    harness.up()
+    harness.say(harness.wires[0], "ack -")
+    harness.drop(harness.wires[0])
+    assert speech.not_before > harness.now
+    harness.refuse(harness.wires[1], 404)
+    assert speech.plan.number == 1
+    assert speech.not_before == harness.now
+    assert len(harness.wires) == 3
+
+
+def test_the_last_route_fails_the_speech() -> None:
+    """Where there is no next route the error is the caller's."""
+    harness = two_routes()
+    speech = harness.speak("Hello. ")
+    harness.refuse(harness.wires[0], 401)
+    harness.refuse(harness.wires[1], 401)
+    with pytest.raises(AuthError) as caught:
+        harness.read(speech)
+    assert caught.value.provider == "toy" and caught.value.phase == "dial"
+    assert isinstance(caught.value, AuthError) and not isinstance(caught.value, ConnectError)

@@ -1,0 +1,348 @@
+"""
+A test of the walk: mistakes that somebody might make in the core, each of which it must catch.
+
+Every plant replaces one method by a version with a fault. If a plant is no longer caught, an oracle
+of `network.py` has gone blind; if one can no longer be planted, the core has changed under it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.core.network import World, random_schedule
+from ttsmux.adapter import Closed
+from ttsmux.core.connection import Connection, LiveGeneration
+from ttsmux.core.pool import Lane, Pool, Ticket
+from ttsmux.core.speech import Speech
+from ttsmux.core.states import ConnectionInput, ConnectionState, GenerationInput, SpeechState
+
+_ENOUGH = 300
+"""Schedules within which a plant must be noticed."""
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+PLANTS: dict[str, Plant] = {}
+
+
+def plant(function: Plant) -> Plant:
+    PLANTS[function.__name__] = function
+    return function
+
+
+def after(patch: pytest.MonkeyPatch, owner: type, name: str, then: Callable[..., Any]) -> None:
+    """Have *then* spoil what the real method did."""
+    real = getattr(owner, name)
+
+    def spoiled(self: Any, *args: Any, **more: Any) -> Any:
+        result = real(self, *args, **more)
+        then(self, *args, **more)
+        return result
+
+    patch.setattr(owner, name, spoiled)
+
+
+@plant
+def a_muted_seat_is_free_when_its_user_leaves(patch: pytest.MonkeyPatch) -> None:
+    def free(conn: Connection, gen: LiveGeneration, now: float) -> None:
+        if conn.plan.traits.ids and gen.id in conn.generations:
+            conn._free(gen, GenerationInput.DROP, now)
+
+    after(patch, Connection, "interrupt", free)
+
+
+@plant
+def a_barrier_is_crossed_before_its_acknowledgement(patch: pytest.MonkeyPatch) -> None:
+    def cross(conn: Connection, gen: LiveGeneration, now: float) -> None:
+        if conn.state is ConnectionState.BARRIER:
+            conn._acknowledge(None, now)
+
+    after(patch, Connection, "interrupt", cross)
+
+
+@plant
+def a_barrier_is_broken_by_the_audio_it_should_drop(patch: pytest.MonkeyPatch) -> None:
+    def break_it(conn: Connection, id: str | None, gen: object, now: float) -> None:
+        if conn.state is ConnectionState.BARRIER:
+            conn._doom("audio came", now)
+
+    after(patch, Connection, "_unowned", break_it)
+
+
+@plant
+def an_acknowledgement_is_believed_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Pool, "trusts", lambda pool, plan: True)
+
+
+@plant
+def late_audio_reaches_the_speech_that_was_interrupted(patch: pytest.MonkeyPatch) -> None:
+    real = Connection.interrupt
+
+    def interrupt(conn: Connection, gen: LiveGeneration, now: float) -> None:
+        speech = gen.speech
+        real(conn, gen, now)
+        gen.speech = speech
+
+    patch.setattr(Connection, "interrupt", interrupt)
+
+
+@plant
+def a_speech_is_repeated_after_its_audio_was_heard(patch: pytest.MonkeyPatch) -> None:
+    real = Speech.generation_failed
+
+    def failed(speech: Speech, *args: Any, **more: Any) -> None:
+        assert speech.generation is not None
+        speech.generation.base = speech.received
+        real(speech, *args, **more)
+
+    patch.setattr(Speech, "generation_failed", failed)
+
+
+@plant
+def what_the_failed_attempt_said_stays_in_the_buffer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Speech, "_withdraw", lambda speech, gen: None)
+
+
+@plant
+def a_clean_close_completes_the_speech(patch: pytest.MonkeyPatch) -> None:
+    real = Connection.lost
+
+    def lost(conn: Connection, fault: object, now: float) -> None:
+        if isinstance(fault, Closed) and fault.code in (1000, 1001) and not conn.over:
+            for gen in conn.live:
+                gen.ended = True
+                conn._output_end(gen, now, released=True)
+        real(conn, fault, now)  # type: ignore[arg-type]
+
+    patch.setattr(Connection, "lost", lost)
+
+
+@plant
+def an_acknowledgement_has_no_deadline(patch: pytest.MonkeyPatch) -> None:
+    def forget(conn: Connection, gen: LiveGeneration, now: float) -> None:
+        conn._barrier_due = gen.due = None
+
+    after(patch, Connection, "interrupt", forget)
+
+
+@plant
+def a_release_has_no_deadline(patch: pytest.MonkeyPatch) -> None:
+    def forget(conn: Connection, gen: LiveGeneration | None, now: float, **more: bool) -> None:
+        if gen is not None:
+            gen.due = None
+
+    after(patch, Connection, "_output_end", forget)
+
+
+@plant
+def a_stalled_provider_is_waited_for(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(LiveGeneration, "stalled_at", lambda gen, first_audio, gap: None)
+
+
+@plant
+def a_dial_has_no_deadline(patch: pytest.MonkeyPatch) -> None:
+    real = Connection._clocks
+    patch.setattr(Connection, "_clocks", lambda conn: () if conn.coming else real(conn))
+
+
+@plant
+def a_provider_owes_audio_for_any_text(patch: pytest.MonkeyPatch) -> None:
+    real = Speech._frames
+
+    def frames(speech: Speech, gen: LiveGeneration, now: float) -> Any:
+        gen.owe(now)
+        return real(speech, gen, now)
+
+    patch.setattr(Speech, "_frames", frames)
+
+
+@plant
+def the_buffer_is_kept_after_an_interruption(patch: pytest.MonkeyPatch) -> None:
+    real = Speech.interrupt
+
+    def interrupt(speech: Speech, now: float) -> Any:
+        kept = deque(speech._buffer)
+        report = real(speech, now)
+        speech._buffer = kept
+        return report
+
+    patch.setattr(Speech, "interrupt", interrupt)
+
+
+@plant
+def max_size_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    def dial(pool: Pool, lane: Lane, now: float, *, evict: bool = False) -> bool:
+        pool._dials += 1
+        conn = Connection(pool._dials, lane, pool, False, now)
+        lane.connections.append(conn)
+        pool.connections.append(conn)
+        return True
+
+    patch.setattr(Pool, "_dial", dial)
+
+
+@plant
+def spares_are_counted_without_those_being_dialled(patch: pytest.MonkeyPatch) -> None:
+    def spares(pool: Pool, lane: Lane) -> int:
+        return sum(conn.free_seats for conn in lane.connections)
+
+    patch.setattr(Pool, "_spares", spares)
+
+
+@plant
+def a_spare_evicts_another_connection(patch: pytest.MonkeyPatch) -> None:
+    real = Pool._dial
+
+    def dial(pool: Pool, lane: Lane, now: float, *, evict: bool = False) -> bool:
+        return real(pool, lane, now, evict=True)
+
+    patch.setattr(Pool, "_dial", dial)
+
+
+@plant
+def retry_after_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    def forget(pool: Pool, conn: Connection, error: object, now: float) -> None:
+        conn.lane.not_before = now
+
+    after(patch, Pool, "lane_failed", forget)
+
+
+@plant
+def the_pool_does_not_wake_when_its_backoff_is_over(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Pool, "_clocks", lambda pool: ())
+
+
+@plant
+def a_reader_is_not_woken_at_the_end(patch: pytest.MonkeyPatch) -> None:
+    real = Speech._wake
+
+    def wake(speech: Speech) -> None:
+        if speech.state is not SpeechState.RECEIVED:
+            real(speech)
+
+    patch.setattr(Speech, "_wake", wake)
+
+
+@plant
+def a_reader_is_not_woken_for_audio(patch: pytest.MonkeyPatch) -> None:
+    real = Speech.audio
+
+    def audio(speech: Speech, *args: Any) -> None:
+        waits, speech._reader_waits = speech._reader_waits, False
+        real(speech, *args)
+        speech._reader_waits = waits
+
+    patch.setattr(Speech, "audio", audio)
+
+
+@plant
+def who_waits_for_a_ticket_is_not_woken(patch: pytest.MonkeyPatch) -> None:
+    def finish(ticket: Ticket, agenda: object, error: Any = None) -> None:
+        ticket.done, ticket.error = True, error
+
+    patch.setattr(Ticket, "finish", finish)
+
+
+@plant
+def a_dial_that_succeeds_after_its_hang_up_is_left(patch: pytest.MonkeyPatch) -> None:
+    real = Connection.dialled
+
+    def dialled(conn: Connection, now: float) -> None:
+        if conn.state is ConnectionState.CLOSING:
+            conn._step(ConnectionInput.DIALLED)
+        else:
+            real(conn, now)
+
+    patch.setattr(Connection, "dialled", dialled)
+
+
+@plant
+def an_id_is_used_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Pool, "new_id", lambda pool: f"{pool.rng.randrange(3):032x}")
+
+
+@plant
+def the_last_to_come_is_served_first(patch: pytest.MonkeyPatch) -> None:
+    real = Pool.wait
+
+    def wait(pool: Pool, speech: Speech, now: float, *, first: bool = False) -> None:
+        real(pool, speech, now, first=True)
+
+    patch.setattr(Pool, "wait", wait)
+
+
+@plant
+def a_free_seat_is_not_announced(patch: pytest.MonkeyPatch) -> None:
+    real = Connection._output_end
+
+    def output_end(conn: Connection, *args: Any, **more: Any) -> None:
+        before = conn._pool.stale
+        real(conn, *args, **more)
+        conn._pool.stale = before
+
+    patch.setattr(Connection, "_output_end", output_end)
+
+
+@plant
+def a_speech_that_is_over_is_never_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Pool, "dismiss", lambda pool, speech: None)
+
+
+@plant
+def a_lost_connection_goes_on_counting(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Pool, "gone", lambda pool, conn: None)
+
+
+@plant
+def the_second_step_of_an_end_is_never_taken(patch: pytest.MonkeyPatch) -> None:
+    def release(conn: Connection, gen: LiveGeneration, now: float) -> None:
+        gen.due = None
+
+    patch.setattr(Connection, "_release", release)
+
+
+@plant
+def a_silent_source_is_not_minded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(LiveGeneration, "silent_at", lambda gen: None)
+
+
+@plant
+def text_is_forgotten_when_an_attempt_fails(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("ttsmux.core.ledger.TextLog.repeat", lambda log: log._sent.clear())
+
+
+@plant
+def half_a_sample_is_passed_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("ttsmux.audio.SampleAligner.feed", lambda aligner, data: data)
+
+
+@plant
+def a_doomed_connection_takes_its_neighbours_along(patch: pytest.MonkeyPatch) -> None:
+    def doom(conn: Connection, reason: str, now: float) -> None:
+        if not conn.over:
+            conn._hang_up(now)
+
+    patch.setattr(Connection, "_doom", doom)
+
+
+@plant
+def the_next_route_goes_on_where_the_last_one_failed(patch: pytest.MonkeyPatch) -> None:
+    def restart(log: Any, cutter: object, ended: bool) -> None:
+        log.settle()
+
+    patch.setattr("ttsmux.core.ledger.TextLog.restart", restart)
+
+
+@pytest.mark.parametrize("bug", PLANTS)
+def test_the_walk_catches(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few hundred schedules are enough to notice the mistake."""
+    PLANTS[bug](monkeypatch)
+    for seed in range(_ENOUGH):
+        world = World(random_schedule(seed), steps=20_000)
+        try:
+            world.play()
+        except Exception:
+            return
+    pytest.fail(f"{_ENOUGH} schedules went well")

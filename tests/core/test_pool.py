@@ -1,0 +1,694 @@
+"""Who gets which seat; when to dial, what to keep spare."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.helpers import (
+    LEAN,
+    MULTIPLEXED,
+    Harness,
+    Toy,
+    opened,
+    settings,
+    traits,
+)
+from ttsmux.core.connection import Connection
+from ttsmux.core.pool import Ticket
+from ttsmux.core.route import Route
+from ttsmux.core.speech import END, Speech
+from ttsmux.core.states import ConnectionState, SpeechState
+from ttsmux.errors import (
+    AuthError,
+    ClosedError,
+    ConnectError,
+    NotFoundError,
+    PoolFull,
+    RateLimitError,
+)
+from ttsmux.settings import Interrupt, Settings
+
+QUIET = traits(ping=None)
+MUTING = traits(MULTIPLEXED, ping=None)
+ADAPTIVE = Settings()
+
+
+def finish(harness: Harness, speech: Speech) -> None:
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)
+
+
+def dialling(harness: Harness) -> list[Connection]:
+    return [conn for conn in harness.wires if conn.state is ConnectionState.DIALLING]
+
+
+# --- who comes first ------------------------------------------------------------------------------
+
+
+def test_first_come_first_served() -> None:
+    """Speeches get seats in the order in which they had something to say."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=1))
+    busy = harness.speak("Busy. ")
+    silent, first, second = harness.speak(), harness.speak("1. "), harness.speak("2. ")
+    harness.write(silent, "3. ")
+    finish(harness, busy)
+    for speech in (first, second, silent):
+        assert speech.generation is not None
+        if speech is not silent:
+            finish(harness, speech)
+
+
+def test_a_speech_begun_again_goes_to_the_front() -> None:
+    """At the back it would starve under load."""
+    harness = opened(traits(MUTING, seats=1, slots=1), settings(min_idle=0, max_size=1))
+    first = harness.speak("1. ")
+    second = harness.speak("2. ")
+    third = harness.speak("3. ")
+    harness.say(harness.wires[0], f"error {harness.id(first)} generation busy")
+    assert second.generation is not None  # the first is still backing off
+    harness.advance(0.1)
+    finish(harness, second)
+    assert first.generation is not None and third.generation is None
+
+
+def test_speeches_of_another_key_do_not_wait_behind() -> None:
+    """A queue is as long as its own key's."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=2))
+    harness.speak("Busy. ")
+    other = harness.speak("Other. ", line="other")
+    harness.up()
+    waits, next = harness.speak("Waits. "), harness.speak("Next. ", line="other")
+    finish(harness, other)
+    assert waits.generation is None and next.generation is not None
+
+
+def test_the_fullest_warm_connection_is_taken() -> None:
+    """So the others can grow idle and go."""
+    harness = opened(MUTING, settings(min_idle=0, max_size=2), n=2)
+    first, second = harness.speak("1. "), harness.speak("2. ")
+    assert harness.on(first) is harness.on(second)
+    harness.speak("3. ")
+    fourth = harness.speak("4. ")
+    assert harness.on(fourth) is not harness.on(first)
+
+
+def test_the_last_used_connection_is_taken() -> None:
+    """Of sequential ones, the one that was busy last."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=2), n=2)
+    one, two = harness.speak("1. "), harness.speak("2. ")
+    conn = harness.on(one)
+    harness.advance(0.5)
+    finish(harness, two)
+    harness.advance(0.5)
+    finish(harness, one)
+    assert harness.on(harness.speak("3. ")) is conn
+
+
+# --- dialling for those who wait ------------------------------------------------------------------
+
+
+def test_a_dial_begins_with_speak() -> None:
+    """The handshake overlaps the source's first words."""
+    harness = Harness()
+    harness.speak()
+    assert len(harness.dials()) == 1
+
+
+def test_a_dial_counts_as_all_its_seats() -> None:
+    """Three speeches share the one that is coming; the fourth needs another."""
+    harness = Harness(MUTING)
+    for _ in range(3):
+        harness.speak("x. ")
+    assert len(harness.dials()) == 1
+    harness.speak("x. ")
+    assert len(harness.dials()) == 2
+
+
+def test_max_size_counts_what_is_being_hung_up() -> None:
+    """A closing socket is still a socket, at the provider's too."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=1), interrupt=Interrupt.DISCARD)
+    harness.interrupt(harness.speak("1. "))
+    second = harness.speak("2. ")
+    assert len(harness.wires) == 1
+    harness.hung_up()
+    assert len(harness.wires) == 2
+    harness.up()
+    assert second.generation is not None
+
+
+def test_another_voices_idle_connection_makes_room() -> None:
+    """For a speech that waits: the one that has been idle for longest."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=2), n=2)
+    harness.advance(1.0)
+    harness.spoken()
+    speech = harness.speak("Other. ", line="other")
+    gone = [conn for conn in harness.wires if conn.state is ConnectionState.CLOSING]
+    assert len(gone) == 1 and gone[0].served == 0
+    assert harness.doomed() == ["another voice needs the room"]
+    harness.speak("More. ", line="other")
+    assert len(harness.doomed()) == 1  # room is on its way
+    harness.hung_up()
+    harness.up()
+    assert speech.generation is not None
+
+
+def test_a_spare_makes_nobody_go() -> None:
+    """Only a speech that waits is worth a connection."""
+    harness = opened(QUIET, settings(min_idle=1, max_size=2))
+    busy = harness.speak("Busy. ")
+    speech = harness.speak("Other. ", line="other")
+    harness.hung_up()
+    harness.up()
+    finish(harness, speech)
+    finish(harness, busy)
+    harness.advance(600.0)
+    assert harness.doomed() == ["another voice needs the room"]
+
+
+def test_a_busy_pool_waits() -> None:
+    """With nothing idle, nothing goes."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=1))
+    harness.speak("Busy. ")
+    harness.speak("Other. ", line="other")
+    harness.advance(1.0)
+    assert harness.doomed() == []
+
+
+def test_two_voices_and_too_little_room_for_spares() -> None:
+    """An hour of turns by two voices: two connections, min_idle 1, and hardly a dial more."""
+    harness = Harness(QUIET, settings(min_idle=1, max_size=2))
+    turns = 0
+    for minute in range(60):
+        for line in ("main", "other"):
+            speech = harness.speak("Hello. ", line=line)
+            for _ in range(3):
+                harness.hung_up()
+                harness.up()
+            finish(harness, speech)
+            turns += 1
+            harness.until(minute * 60.0 + (30.0 if line == "main" else 59.0))
+    assert len(harness.wires) <= 2 * turns
+    begun = len(harness.wires)
+    for _ in range(3600):
+        harness.advance(1.0)
+        harness.hung_up()
+        harness.up()
+    assert len(harness.wires) <= begun + 1
+
+
+# --- when a dial fails ----------------------------------------------------------------------------
+
+
+def test_all_who_wait_hear_of_a_failed_dial() -> None:
+    """They share it, and each fails after its own attempts."""
+    harness = Harness(config=settings(min_idle=0, max_size=1, retry={"attempts": 2}))
+    early, late = harness.speak("1. "), harness.speak()
+    harness.refuse(harness.wires[0])
+    third = harness.speak("3. ")
+    harness.advance(0.1)
+    harness.refuse(harness.wires[1])
+    for speech in (early, late):
+        with pytest.raises(ConnectError):
+            harness.read(speech)
+    assert third.state is SpeechState.WAITING
+
+
+def test_who_has_a_seat_does_not_hear_of_a_failed_dial() -> None:
+    """A free seat is hope enough."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=2, retry={"attempts": 1}))
+    silent, second = harness.speak(), harness.speak()
+    harness.refuse(harness.wires[1], 404)
+    assert silent.state is SpeechState.WAITING
+    with pytest.raises(NotFoundError):
+        harness.read(second)
+
+
+def test_dials_under_way_together_fail_together() -> None:
+    """Three at once are one failure: nobody loses three attempts over it."""
+    harness = Harness(config=settings(min_idle=0, retry={"attempts": 2}))
+    speeches = [harness.speak("x. ") for _ in range(3)]
+    harness.advance(0.1)
+    for conn in list(harness.wires):
+        harness.refuse(conn)
+    assert {speech.state for speech in speeches} == {SpeechState.WAITING}
+    assert harness.mux.stats().dials_failed == 3
+    harness.advance(0.05)
+    assert len(dialling(harness)) == 1  # and now one at a time
+
+
+def test_dials_back_off() -> None:
+    """A server that refuses is not hammered: the waits grow to two seconds."""
+    harness = Harness(QUIET, settings(min_idle=1))
+    harness.prewarm(1, timeout=1000.0)
+    for _ in range(6000):
+        for conn in dialling(harness):
+            harness.refuse(conn)
+        harness.advance(0.01)
+    assert 30 < len(harness.wires) < 120
+
+
+def test_retry_after_is_not_undercut() -> None:
+    """By whichever of several dials it was said."""
+    harness = Harness(QUIET, settings(min_idle=0))
+    speech, _ = harness.speak("1. "), harness.speak("2. ")
+    harness.refuse(harness.wires[0])
+    harness.refuse(harness.wires[1], 429, retry_after="3")
+    harness.advance(2.999)
+    assert len(harness.wires) == 2
+    harness.advance(0.001)
+    assert len(harness.wires) == 3
+    assert speech.state is SpeechState.WAITING
+
+
+def test_retry_after_is_waited_for_even_if_another_connection_works() -> None:
+    """The lane has recovered, the provider's word still counts; and the pool wakes for it."""
+    harness = Harness(QUIET, settings(min_idle=0, max_size=3))
+    harness.speak("1. ")
+    harness.up()
+    harness.speak("2. ")
+    harness.refuse(harness.wires[1], 429, retry_after="3")
+    harness.say(harness.wires[0], b"audio - xx")
+    harness.advance(2.999)
+    assert len(harness.wires) == 2
+    harness.advance(0.001)
+    assert len(harness.wires) == 3
+
+
+def test_retry_after_is_waited_for_by_a_speech_that_crossed_the_end() -> None:
+    """Even an attempt that costs nothing waits if the provider asks for it."""
+    harness = opened(QUIET)
+    harness.advance(1.0)
+    speech = harness.speak("Hello. ")
+    error = RateLimitError("slow down", retry_after=0.5)
+    harness.mux.lost(harness.wires[0], error, harness.now)
+    harness.collect()
+    assert speech.not_before == harness.now + 0.5
+
+
+def test_a_bad_key_found_at_the_upgrade() -> None:
+    """One dial with a fresh key; after a second refusal no spares until a key works."""
+    harness = Harness(QUIET, refreshable=True)
+    speech = harness.speak("Hello. ")
+    harness.refuse(harness.wires[0], 401)
+    assert [dial.refresh for dial in harness.dials()] == [False, True]
+    assert speech.state is SpeechState.WAITING
+    harness.refuse(harness.wires[1], 401)
+    with pytest.raises(AuthError):
+        harness.read(speech)
+    harness.advance(3600.0)
+    assert len(harness.wires) == 2
+
+
+def test_a_bad_key_found_after_the_upgrade() -> None:
+    """101, then 1008: bounded dials although nobody waits, and one refresh."""
+    harness = Harness(QUIET, ADAPTIVE, refreshable=True)
+    ticket = harness.prewarm(1)
+    for _ in range(100):
+        for conn in dialling(harness):
+            harness.up(conn)
+            harness.drop(conn, 1008, "bad key")
+        harness.advance(1.0)
+    assert sum(dial.refresh for dial in harness.dials()) == 1
+    assert len(harness.wires) <= 5
+    with pytest.raises(AuthError):
+        harness.read(ticket)
+
+
+def test_a_speech_with_a_bad_key_after_the_upgrade() -> None:
+    """It is begun again with the fresh key, and fails with the second refusal."""
+    harness = Harness(QUIET, refreshable=True)
+    speech = harness.speak("Hello. ")
+    for _ in range(2):
+        harness.up()
+        harness.drop(harness.on(speech), 1008, "bad key")
+    with pytest.raises(AuthError):
+        harness.read(speech)
+    assert [dial.refresh for dial in harness.dials()] == [False, True]
+
+
+def test_a_key_that_works_again_may_be_refreshed_again() -> None:
+    """What the provider does for us clears the record."""
+    harness = Harness(QUIET, refreshable=True)
+    speech = harness.speak("Hello. ")
+    harness.refuse(harness.wires[0], 401)
+    harness.up()
+    finish(harness, speech)
+    harness.drop(harness.wires[1], 1008, "bad key")
+    harness.speak("Again. ")
+    harness.refuse(harness.wires[2], 401)
+    assert [dial.refresh for dial in harness.dials()] == [False, True, False, True]
+
+
+# --- spares ---------------------------------------------------------------------------------------
+
+
+def test_a_sequential_provider_has_one_spare() -> None:
+    """Without a number, one is the floor where an interruption costs the connection."""
+    harness = Harness(QUIET, ADAPTIVE)
+    harness.speak("Hello. ", end=False)
+    assert len(harness.wires) == 2
+    harness.up()
+    harness.advance(60.0)
+    assert len(harness.wires) == 2
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_number_fixes_the_spares(number: int) -> None:
+    """As many free seats as were asked for."""
+    harness = Harness(QUIET, settings(min_idle=number))
+    harness.spoken()
+    harness.up()
+    assert harness.mux.stats().seats_free == 1 + number
+    harness.speak("x. ", end=False)
+    harness.up()
+    assert harness.mux.stats().seats_free == number
+
+
+def test_spares_are_counted_in_free_seats() -> None:
+    """One connection of three seats is three spares."""
+    harness = Harness(MUTING, settings(min_idle=2))
+    harness.spoken()
+    harness.speak("x. ", end=False)
+    assert len(harness.wires) == 1
+    harness.speak("y. ", end=False)
+    assert len(harness.wires) == 2
+
+
+def barge_in(harness: Harness, turns: int, dial: float) -> list[float]:
+    """Interrupt *turns* speeches, 100 ms apart; return how long each waited for its seat."""
+    due: dict[Connection, float] = {}
+    waits: list[float] = []
+
+    def until(instant: float) -> None:
+        while True:
+            harness.hung_up()
+            for conn in dialling(harness):
+                due.setdefault(conn, harness.now + dial)
+            coming = [at for conn, at in due.items() if at <= instant and conn.coming]
+            if not coming:
+                break
+            harness.until(min(coming))
+            for conn in [c for c, at in due.items() if at <= harness.now and c.coming]:
+                harness.up(conn)
+        harness.until(instant)
+
+    for _ in range(turns):
+        speech = harness.speak("Hello. ")
+        begun = harness.now
+        while speech.generation is None:
+            until(round(harness.now + 0.01, 9))
+        waits.append(round(harness.now - begun, 9))
+        until(round(harness.now + 0.1, 9))
+        harness.interrupt(speech)
+    return waits
+
+
+def test_spares_follow_the_interruptions() -> None:
+    """Dials of 300 ms, barge-ins every 100 ms: three spares are needed, and soon there."""
+    harness = Harness(QUIET, ADAPTIVE, interrupt=Interrupt.DISCARD)
+    waits = barge_in(harness, 20, dial=0.3)
+    assert waits[0] == 0.3
+    assert max(waits[12:]) == 0.0
+    assert max(len([c for c in harness.wires if c.began == x.began]) for x in harness.wires) <= 4
+
+
+def test_the_number_of_spares_falls_by_one_a_minute() -> None:
+    """What was needed once is not kept for ever."""
+    harness = Harness(QUIET, ADAPTIVE, interrupt=Interrupt.DISCARD)
+    barge_in(harness, 20, dial=0.3)
+    lane = next(iter(harness.mux._pool.lanes.values()))
+    raised = harness.mux._pool._raised(lane, harness.now)
+    assert 1 <= raised <= 4
+    falls = [harness.mux._pool._raised(lane, lane.raised_at + 60.0 * i) for i in range(raised + 2)]
+    assert falls == [*range(lane.raised, -1, -1), 0][: len(falls)]
+
+
+def test_there_are_never_more_than_four_spares() -> None:
+    """However often a speech had to wait."""
+    harness = Harness(QUIET, settings(max_size=20), interrupt=Interrupt.DISCARD)
+    barge_in(harness, 40, dial=2.0)
+    harness.hung_up()
+    harness.up()
+    assert harness.mux.stats().seats_free == 4
+
+
+def test_a_muting_provider_has_spares_only_while_something_is_muted() -> None:
+    """Target 0 until then; without it every few quick barge-ins pay a dial."""
+    harness = opened(MUTING, ADAPTIVE)
+    speech = harness.speak("x. ")
+    harness.speak("y. ", end=False)
+    harness.speak("z. ", end=False)
+    assert len(harness.wires) == 1
+    id = harness.id(speech)
+    harness.interrupt(speech)
+    assert len(harness.wires) == 2
+    harness.up()
+    harness.say(harness.wires[0], f"end {id}")
+    harness.drop(harness.wires[1], 1001)
+    assert len(harness.wires) == 2
+
+
+def test_a_barrier_is_a_spare_to_be_once_one_was_acknowledged() -> None:
+    """Before that nobody knows whether the provider keeps its word."""
+    harness = opened(QUIET, settings(min_idle=1, max_size=4))
+    assert len(harness.wires) == 2
+    first = harness.speak("1. ")
+    barrier = harness.on(first)
+    harness.interrupt(first)
+    second = harness.speak("2. ")
+    assert len(harness.wires) == 3
+    harness.up()
+    harness.say(barrier, "ack -")
+    harness.interrupt(second)
+    harness.speak("3. ", end=False), harness.speak("4. ", end=False)
+    assert harness.mux.stats().seats_free == 0 and len(harness.wires) == 3
+    harness.advance(1.5)  # now it was missed
+    harness.hung_up()
+    assert len(harness.wires) == 4
+
+
+def test_only_lanes_in_use_have_spares() -> None:
+    """Ten minutes after its last speech a voice keeps no more than it has."""
+    harness = Harness(QUIET, settings(min_idle=1))
+    harness.spoken()
+    speech = harness.speak("x. ", line="other")
+    harness.up()
+    finish(harness, speech)
+    harness.advance(599.0)
+    mains = harness.wires[:2]
+    for conn in mains:
+        harness.drop(conn, 1001)
+    again = dialling(harness)
+    assert len(again) == 1
+    harness.up()
+    harness.speak("y. ", line="other", end=False)
+    harness.up()
+    harness.advance(601.0)
+    before = len(harness.wires)
+    harness.drop(again[0], 1001)
+    assert len(harness.wires) == before
+
+
+# --- tickets --------------------------------------------------------------------------------------
+
+
+def test_prewarm_has_its_connections_and_the_spares_behind_them() -> None:
+    """Two asked for and one spare; the ticket ends when none of them is dialling."""
+    harness = Harness(QUIET, ADAPTIVE)
+    ticket = harness.prewarm(2)
+    assert len(harness.wires) == 3
+    assert harness.read(ticket) is None
+    harness.up(*harness.wires[:2])
+    assert harness.read(ticket) is None
+    harness.up()
+    assert harness.woken(ticket)
+    assert harness.read(ticket) is END
+    assert ticket.ready == 3
+
+
+def test_prewarm_stops_at_max_size() -> None:
+    """What there is room for is what there will be."""
+    harness = Harness(QUIET, settings(max_size=2))
+    ticket = harness.prewarm(5)
+    assert len(harness.wires) == 2
+    harness.up()
+    assert harness.read(ticket) is END and ticket.ready == 2
+
+
+def test_prewarm_of_what_is_warm_is_done_at_once() -> None:
+    """Nothing is dialled."""
+    harness = opened(QUIET, LEAN)
+    assert harness.read(harness.prewarm(1)) is END
+    assert len(harness.wires) == 1
+
+
+def test_prewarm_raises_what_no_retry_helps() -> None:
+    """A wrong voice, a bad key."""
+    harness = Harness(QUIET, ADAPTIVE)
+    ticket = harness.prewarm(1)
+    harness.refuse(harness.wires[0], 404)
+    with pytest.raises(NotFoundError):
+        harness.read(ticket)
+
+
+def test_prewarm_goes_on_after_a_failure_that_may_pass() -> None:
+    """It waits for the backoff and dials again."""
+    harness = Harness(QUIET, LEAN)
+    ticket = harness.prewarm(1)
+    harness.refuse(harness.wires[0])
+    assert harness.read(ticket) is None
+    harness.advance(0.05)
+    harness.up()
+    assert harness.read(ticket) is END
+
+
+def test_prewarm_has_a_deadline() -> None:
+    """Then it ends with what is ready, and nothing more is dialled for it."""
+    harness = Harness(QUIET, LEAN)
+    ticket = harness.prewarm(1, timeout=2.0)
+    harness.refuse(harness.wires[0], 429, retry_after="2")
+    assert harness.read(ticket) is None
+    harness.advance(2.0)
+    assert harness.read(ticket) is END and ticket.ready == 0
+    assert len(harness.wires) == 1
+
+
+def test_prewarm_of_another_voice() -> None:
+    """Overrides choose the lane."""
+    harness = Harness(QUIET, LEAN)
+    harness.prewarm(1, voice="anna")
+    harness.up()
+    speech = harness.speak("Hello. ", voice="anna")
+    assert speech.generation is not None
+
+
+def test_close_waits_for_every_socket() -> None:
+    """Its ticket ends with the last of them, and ends once."""
+    harness = opened(QUIET, LEAN, n=2)
+    prewarm = harness.prewarm(3)
+    assert harness.read(prewarm) is None
+    ticket = harness.close()
+    again = harness.close()
+    assert harness.read(prewarm) is END
+    assert harness.read(ticket) is None
+    for conn in harness.wires:
+        harness.drop(conn, 1000)
+    assert harness.woken(ticket)
+    assert harness.read(ticket) is END and harness.read(again) is END
+    assert harness.mux.stats().size == 0
+
+
+def test_drain_lets_speeches_finish() -> None:
+    """No new ones; then everything is hung up."""
+    harness = opened(QUIET, LEAN)
+    speech = harness.speak("Hello. ")
+    ticket = harness.drain()
+    with pytest.raises(ClosedError, match="draining"):
+        harness.speak()
+    with pytest.raises(ClosedError):
+        harness.prewarm()
+    finish(harness, speech)
+    assert harness.wires[0].state is ConnectionState.CLOSING
+    harness.hung_up()
+    assert harness.read(ticket) is END
+    with pytest.raises(ClosedError, match="closed"):
+        harness.speak()
+
+
+def test_a_ticket_nobody_reads_wakes_nobody() -> None:
+    """A Wake is for somebody who waits."""
+    harness = Harness()
+    ticket = harness.close()
+    assert ticket.done and not harness.woken(ticket)
+    ticket.finish(harness.mux._agenda)
+    assert isinstance(ticket, Ticket) and ticket.error is None
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_too_many_wait() -> None:
+    """One more than allowed is refused at once; a seat that is free is no wait."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=1, max_waiting=1))
+    silent = harness.speak()
+    waits = harness.speak("1. ")
+    harness.write(silent, "0. ")
+    with pytest.raises(PoolFull, match="1 speeches wait for a seat already"):
+        harness.speak("2. ")
+    assert waits.state is SpeechState.SPEAKING
+    assert harness.mux.stats().waiting == 1
+    finish(harness, waits)
+    harness.speak("3. ")
+
+
+def test_statistics() -> None:
+    """Counts that add up."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=4), n=3)
+    speech, other = harness.speak("1. "), harness.speak("2. ")
+    harness.speak("3. "), harness.speak("4. "), harness.speak("5. ")
+    harness.drop(harness.on(other), 1001)
+    harness.interrupt(speech)
+    stats = harness.mux.stats()
+    assert (stats.size, stats.dialling, stats.idle, stats.busy, stats.closing) == (4, 2, 0, 2, 0)
+    assert (stats.dials, stats.dials_failed, stats.seats_free) == (5, 0, 0)
+    assert stats.waiting == 3
+
+
+def test_lanes_that_nobody_uses_are_forgotten() -> None:
+    """A voice a speech would otherwise grow the memory for ever."""
+    harness = Harness(QUIET, settings(min_idle=0, max_size=1000))
+    waiting = harness.speak("Hello. ", line="kept")
+    ticket = harness.prewarm(1, line="warmed")
+    harness.refuse(harness.wires[0])
+    harness.refuse(harness.wires[1], 429, retry_after="5")
+    for i in range(600):
+        harness.interrupt(harness.speak(line=f"v{i}"))
+        harness.refuse(harness.wires[-1])
+    lanes = harness.mux._pool.lanes
+    assert len(lanes) <= 260
+    assert waiting.plan.key in lanes
+    assert ticket.lane in lanes.values()
+
+
+# --- the worst ------------------------------------------------------------------------------------
+
+
+def test_a_torn_step_fails_all_and_hangs_up_all() -> None:
+    """Nothing can be trusted after it; the old facts still find their way."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=2))
+    speaking, waiting = harness.speak("1. "), harness.speak("2. ")
+    assert harness.read(speaking) is None
+    done = harness.speak("")
+    assert harness.read(done) is END
+    prewarm = harness.prewarm(3)
+    assert harness.read(prewarm) is None
+    harness.mux.abandon(KeyboardInterrupt())
+    harness.collect()
+    assert harness.woken(speaking) and harness.woken(prewarm)
+    for speech in (speaking, waiting):
+        with pytest.raises(ClosedError, match="cut short by KeyboardInterrupt") as caught:
+            harness.read(speech)
+        assert caught.value.retryable
+    with pytest.raises(ClosedError):
+        harness.read(prewarm)
+    harness.interrupt(speaking)
+    done.abandon(ClosedError("too late"))
+    assert done.state is SpeechState.COMPLETED
+    for conn in harness.wires:
+        assert harness.hangups(conn)
+        harness.drop(conn)
+    stats = harness.mux.stats()
+    assert (stats.size, stats.waiting) == (0, 0)
+    ticket = harness.close()
+    assert harness.read(ticket) is END
+
+
+def test_keys_keep_routes_apart() -> None:
+    """The same options on two routes are two lanes."""
+    routes = [Route(adapter=Toy(shape=QUIET)), Route(adapter=Toy(shape=QUIET))]
+    harness = Harness(config=LEAN, routes=routes)
+    speech = harness.speak("x. ")
+    harness.refuse(harness.wires[0], 404)
+    assert speech.plan.number == 1
+    assert len(harness.mux._pool.lanes) == 2

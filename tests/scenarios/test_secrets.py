@@ -1,0 +1,170 @@
+"""A key is in the upgrade request and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+
+import ttsmux
+from ttsmux.adapter import Handshake, Options
+
+from .scripts import LONG
+from .stage import RUNTIMES, World, events, facts_of, play
+
+CANARY = "canary-5c1f-sings-in-the-coal-mine"
+TEXT = "nightingale"
+"""A spoken word is as private as a key."""
+
+# (name, what the client is given, what the simulator is given)
+RUNS = [
+    ("success", {}, {}),
+    ("faults", {}, {"faults": ["reset@request:1,chunk:0", "badb64@request:2,chunk:0"]}),
+    ("refused", {}, {"faults": ["status=401"]}),
+    ("away", {}, {"faults": ["status=503"]}),
+    ("broken", {}, {"faults": ["refuse"]}),
+    ("wrong key", {}, {"key": "another-key-altogether"}),
+    ("nobody", {"base_url": "ws://127.0.0.1:1"}, {}),
+    ("no TLS", {"base_url": "wss"}, {}),
+    ("proxy", {"proxy": "http://127.0.0.1:1", "base_url": "wss://tts.example"}, {}),
+    ("late", {"timeouts": ttsmux.Timeouts(dial=0.05)}, {"handshake_ms": 200}),
+    ("midway", {}, {"faults": ["close=1011@request:1,chunk:2"]}),
+    ("with a key that newlines end", {"api_key": lambda: CANARY + "\r\nX-Evil: 1"}, {}),
+]
+
+
+class Records(logging.Handler):
+    """Keeps everything that a record could show, at any level."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(f"{record.getMessage()} {record.__dict__!r}")
+        if record.exc_info and record.exc_info[1] is not None:
+            self.said.append(shown(record.exc_info[1]))
+
+
+@pytest.fixture
+def records() -> Iterator[Records]:
+    handler = Records()
+    names = ("", "ttsmux", "websockets", "websocket", "asyncio", "trio")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+
+
+def shown(exc: BaseException) -> str:
+    """Return all that a report of *exc* could hold: variables of our frames, causes, attributes."""
+    lines = [str(exc), repr(exc), repr(exc.args), repr(vars(exc))]
+    lines += traceback.format_exception(exc)
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [exc]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        lines += [str(one), repr(one), repr(vars(one))]
+        todo += [one.__cause__, one.__context__]
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            if "ttsmux" in frame.f_code.co_filename and "/tests/" not in frame.f_code.co_filename:
+                lines += [f"{name}={value!r}" for name, value in frame.f_locals.items()]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize(("client", "simulator"), [r[1:] for r in RUNS], ids=[r[0] for r in RUNS])
+def test_the_key_is_shown_nowhere(
+    runtime: str, provider: str, client: dict, simulator: dict, records: Records
+) -> None:
+    """Not in an error, a variable of ours that a report would print, a repr, or a log record."""
+
+    async def script(w: World) -> None:
+        if client.get("base_url") == "wss":
+            w.client = w.make_client(base_url=w.sim.url.replace("ws:", "wss:"))
+        for n in range(2):
+            await w.speak(f"{TEXT} {n}").rest()
+        (await w.speak(f"{TEXT} {LONG}").rest()).interrupt()
+        said = []
+        for take in w.takes:
+            public = [repr(take.speech), repr(take.speech.metrics), repr(take.speech._core)]
+            if take.error is not None:
+                assert isinstance(take.error, ttsmux.Error), facts_of(take.error)
+                public += [str(take.error), repr(take.error)]
+                said.append(shown(take.error))
+            assert not any(TEXT in text for text in public)
+            said += public
+        engine = w.client._engine
+        said += map(repr, (w.client, vars(w.client), engine, vars(engine), w.client.pool_stats()))
+        said += map(repr, (vars(engine.mux), vars(engine.mux._pool), engine.configuration.routes))
+        said += [repr(engine.configuration), repr(w.takes[0].speech.format)]
+        for conn in engine.mux._pool.connections:
+            said += [repr(conn), repr(vars(conn)), repr(conn.handle), repr(vars(conn.handle))]
+        for text in said:
+            assert CANARY not in text
+        if "api_key" in client:
+            assert all(take.error for take in w.takes), "a header was smuggled in"
+            assert not events(w.sim.log, "open")
+
+    settings = {"api_key": CANARY, "retry": ttsmux.RetryPolicy(attempts=2, base=0.001), **client}
+    if settings.get("base_url") == "wss":
+        del settings["base_url"]  # it is not known yet
+    play(runtime, provider, script, client=settings, **simulator)
+    assert records.said, "nothing was logged: this test looks at nothing"
+    for text in records.said:
+        assert CANARY not in text
+        if "'name': 'ttsmux'" in text:
+            assert TEXT not in text
+
+
+@attrs.frozen(kw_only=True)
+class Choosy(ttsmux.Gradium):
+    """An adapter that finds something wrong when it has the key in its hand."""
+
+    def handshake(self, options: Options, secret: str | None) -> Handshake:
+        raise ttsmux.ConfigError("not like this", phase="dial")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_error_of_the_dial_does_not_carry_its_frames(runtime: str) -> None:
+    """Reports show variables; those of a dial hold the key."""
+
+    async def script(w: World) -> None:
+        w.client = w.make_client(Choosy(voice="v"))
+        take = (await w.speak(TEXT).rest()).failed(ttsmux.ConfigError)
+        assert take.error is not None
+        assert CANARY not in shown(take.error)
+
+    play(runtime, "gradium", script, client={"api_key": CANARY})
+
+
+@pytest.mark.parametrize("make", [ttsmux.Client, ttsmux.AsyncClient])
+@pytest.mark.parametrize(
+    "settings",
+    [{"base_url": "ws://tts.example"}, {"pitch": 1}, {"voice": "a b"}, {"interrupt": "stop"}],
+)
+def test_a_client_that_is_refused_does_not_repeat_its_key(make: Any, settings: dict) -> None:
+    """The variables of the call itself are the caller's, who has the key anyway."""
+    with pytest.raises(ttsmux.ConfigError) as caught:
+        make("xai", api_key=CANARY, **settings)
+    lines = [str(caught.value), repr(caught.value), repr(vars(caught.value))]
+    assert CANARY not in "".join([*lines, *traceback.format_exception(caught.value)])
+
+
+def test_a_secret_does_not_print_itself() -> None:
+    secret = ttsmux.Secret(CANARY)
+    assert repr(secret) == str(secret) == f"{secret}" == "Secret(***)"
+    assert secret.reveal() == CANARY

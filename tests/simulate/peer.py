@@ -1,0 +1,134 @@
+"""A client that knows nothing: it sends frames as written and returns what comes."""
+
+import base64
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from websockets.sync.client import ClientConnection, connect
+
+from ttsmux.simulate import Simulator
+from ttsmux.simulate.engines.tone import Heard, decode
+
+XAI = "/v1/tts?language=en&voice=eve&codec=pcm&sample_rate=24000"
+GRADIUM = "/api/speech/tts"
+HEADERS = {"Authorization": "Bearer a-secret-api-key", "x-api-key": "a-secret-api-key"}
+
+TIMEOUT = 5.0
+
+Event = dict[str, object]
+
+
+class Peer:
+    """One connection. Audio stays where it is; `pcm` and `heard` read it."""
+
+    def __init__(self, ws: ClientConnection) -> None:
+        self.ws = ws
+        self.events: list[Event] = []
+
+    def say(self, *frames: object) -> None:
+        """Send frames, dicts as JSON, strings as they are."""
+        for frame in frames:
+            self.ws.send(frame if isinstance(frame, str | bytes) else json.dumps(frame))
+
+    def hear(self) -> Event:
+        message = self.ws.recv(TIMEOUT)
+        assert isinstance(message, str), message
+        event: Event = json.loads(message)
+        self.events.append(event)
+        return event
+
+    def until(self, kind: str, **fields: object) -> list[Event]:
+        """Everything up to and including the first event of this type with these fields."""
+        events = []
+        while True:
+            event = self.hear()
+            events.append(event)
+            if event["type"] == kind and fields.items() <= event.items():
+                return events
+
+
+@contextmanager
+def dial(
+    sim: Simulator,
+    path: str | None = None,
+    headers: dict[str, str] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+) -> Iterator[Peer]:
+    with connect(
+        sim.url + (path or (XAI if sim.provider == "xai" else GRADIUM)),
+        additional_headers=HEADERS if headers is None else headers,
+        ssl=ssl_context,
+        proxy=None,
+        compression=None,
+        ping_interval=None,
+        open_timeout=TIMEOUT,
+        close_timeout=1,
+    ) as ws:
+        yield Peer(ws)
+
+
+def pcm(events: list[Event]) -> bytes:
+    """The audio in *events*, joined."""
+    field = {"audio.delta": "delta", "audio": "audio"}
+    return b"".join(
+        base64.b64decode(str(event.get(field[str(event["type"])], "")), validate=True)
+        for event in events
+        if event["type"] in field
+    )
+
+
+def heard(events: list[Event], rate: int = 24000) -> list[Heard]:
+    words = decode(pcm(events), rate)
+    assert all(word.ok for word in words)
+    return words
+
+
+def text(events: list[Event], rate: int = 24000) -> str:
+    return " ".join(word.text for word in heard(events, rate))
+
+
+def kinds(events: list[Event]) -> list[str]:
+    """The types in order, runs of one type counted once."""
+    found: list[str] = []
+    for event in events:
+        if found[-1:] != [event["type"]]:
+            found.append(str(event["type"]))
+    return found
+
+
+def happened(sim: Simulator, event: str, **facts: object) -> dict[str, object]:
+    """Wait for a record of the log and return the first one."""
+
+    def find(log: list[dict[str, object]]) -> dict[str, object] | None:
+        for record in log:
+            if record["event"] == event and facts.items() <= record.items():
+                return record
+        return None
+
+    record = sim.wait_for(find, TIMEOUT)
+    assert record is not None
+    return record
+
+
+def records(sim: Simulator, event: str) -> list[dict[str, object]]:
+    return [record for record in sim.log if record["event"] == event]
+
+
+@contextmanager
+def raw(sim: Simulator) -> Iterator[socket.socket]:
+    """A TCP connection that speaks no protocol."""
+    with closing(socket.create_connection(("127.0.0.1", sim.port), TIMEOUT)) as sock:
+        yield sock
+
+
+def http(sim: Simulator, request: str) -> bytes:
+    """Send bytes and read to the end."""
+    with raw(sim) as sock:
+        sock.sendall(request.replace("\n", "\r\n").encode())
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+        return answer

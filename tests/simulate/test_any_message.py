@@ -1,0 +1,119 @@
+"""Whatever a client sends, the server answers by its rules and stays up."""
+
+import contextlib
+import gc
+import logging
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
+
+from tests.simulate.peer import Peer, dial, happened, records, text
+from ttsmux.simulate import Simulator
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+def frames(**fields: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, object]]:
+    return st.fixed_dictionaries(
+        {}, optional={name: value | VALUES for name, value in fields.items()}
+    )
+
+
+TEXT = st.sampled_from(
+    ["Hello there. ", "split", "!", " ", "", '<break time="0.1s" />', "<flush>", "x y"]
+)
+XAI_FRAMES = frames(
+    type=st.sampled_from(["text.delta", "text.done", "text.clear", "session.update"]),
+    delta=TEXT,
+    replace=st.dictionaries(st.text(max_size=5), st.text(max_size=5)),
+)
+GRADIUM_FRAMES = frames(
+    type=st.sampled_from(["setup", "text", "end_of_stream"]),
+    client_req_id=st.sampled_from(["a", "b"]),
+    text=TEXT,
+    output_format=st.sampled_from(["pcm_8000", "wav", "alaw_8000", "opus"]),
+    close_ws_on_eos=st.booleans(),
+    json_config=st.sampled_from(["{}", "{", '{"temp": 9}', '{"rewrite_rules": "fr"}']),
+    voice_id=st.sampled_from(["v", "nope"]),
+)
+EVERYTHING = settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def exchange(peer: Peer, messages: list[dict[str, object] | str | bytes]) -> None:
+    """Send everything; a server that has had enough may close."""
+    with contextlib.suppress(ConnectionClosed):
+        peer.say(*messages)
+
+
+def check(sim: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing went wrong inside: asyncio would have said so."""
+    sim.wait_for(lambda log: sum(rec["event"] == "lost" for rec in log) == sim.dials)
+    gc.collect()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert [record for record in records(sim, "lost") if record["error"]] == []
+
+
+@EVERYTHING
+@given(st.lists(XAI_FRAMES | st.text(max_size=9) | st.binary(max_size=9), max_size=12))
+def test_xai(
+    caplog: pytest.LogCaptureFixture, messages: list[dict[str, object] | str | bytes]
+) -> None:
+    """The connection survives anything that the map's expansion does not end."""
+    with Simulator("xai", error_shape="message") as sim:
+        with dial(sim) as peer:
+            exchange(peer, messages)
+            peer.say({"type": "text.clear"})
+            for replace in ({"no other": "map"}, {}):
+                peer.say({"type": "session.update", "replace": replace})
+                peer.until("session.updated", replace=replace)
+            peer.say({"type": "text.delta", "delta": "End."}, {"type": "text.done"})
+            assert text(peer.until("audio.done")) == "End."
+        check(sim, caplog)
+
+
+@EVERYTHING
+@given(st.lists(GRADIUM_FRAMES | st.text(max_size=9) | st.binary(max_size=9), max_size=12))
+def test_gradium(
+    caplog: pytest.LogCaptureFixture, messages: list[dict[str, object] | str | bytes]
+) -> None:
+    """A connection may die of it; the next one works."""
+    with Simulator("gradium") as sim:
+        with dial(sim) as peer:
+            exchange(peer, messages)
+        with dial(sim) as peer:
+            peer.say({"type": "setup", "output_format": "pcm_24000"})
+            peer.say({"type": "text", "text": "End."}, {"type": "end_of_stream"})
+            assert text(peer.until("end_of_stream")) == "End."
+        check(sim, caplog)
+
+
+@pytest.mark.parametrize("depth", [100, 400, 700, 990, 5000])
+def test_deep_messages(caplog: pytest.LogCaptureFixture, depth: int) -> None:
+    """Depth is no way in: it is logged, or called unreadable."""
+    with Simulator("xai", key="a-secret-api-key") as sim:
+        with dial(sim) as peer:
+            peer.say('{"type": "text.clear", "x": ' + "[" * depth + "]" * depth + "}")
+            assert peer.hear()["type"] in ("audio.clear", "error")
+            happened(sim, "recv")
+        check(sim, caplog)
+
+
+def test_long_reasons(caplog: pytest.LogCaptureFixture) -> None:
+    """A close frame has room for 123 bytes; the error event has the whole sentence."""
+    with Simulator("gradium", voices=()) as sim:
+        with dial(sim) as peer:
+            peer.say({"type": "setup", "voice_id": "ü" * 300})
+            assert str(peer.hear()["message"]).endswith("ü")
+            with pytest.raises(ConnectionClosed) as caught:
+                peer.hear()
+            assert caught.value.rcvd is not None and caught.value.rcvd.code == 1011
+        check(sim, caplog)

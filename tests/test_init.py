@@ -1,0 +1,108 @@
+"""The face of the package: what it has, and what looking at it costs."""
+
+import ast
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import ttsmux
+
+
+def run(code: str) -> str:
+    """Run *code* in an interpreter of its own."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", ttsmux.__all__)
+def test_every_name_is_there(name: str) -> None:
+    """And is called as it is."""
+    found = getattr(ttsmux, name)
+    assert found is getattr(ttsmux, name)
+    if inspect.isclass(found):
+        assert found.__name__ == name
+
+
+def test_a_star_import_brings_every_name() -> None:
+    """In an interpreter that has not used any of them."""
+    code = "from ttsmux import *; import ttsmux; print(all(n in globals() for n in ttsmux.__all__))"
+    assert run(code) == "True"
+
+
+def test_names_are_listed_before_they_are_used() -> None:
+    """For those who look around at a prompt."""
+    assert run("import ttsmux; print(set(ttsmux.__all__) <= set(dir(ttsmux)))") == "True"
+    assert dir(ttsmux) == sorted(dir(ttsmux))
+
+
+def test_every_name_is_listed_once() -> None:
+    """The version, and then by the alphabet."""
+    first, *rest = ttsmux.__all__
+    assert (first, rest) == ("__version__", sorted(set(rest)))
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    """The list for them and the list for Python are written apart."""
+    tree = ast.parse(inspect.getsource(ttsmux))
+    [block] = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    shown = {
+        alias.asname: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert shown == ttsmux._WHERE
+
+
+@pytest.mark.parametrize("name", ["Cleint", "_private", "core_", "__wrapped__"])
+def test_an_unknown_name_is_an_attribute_error(name: str) -> None:
+    """As of any module, so that `hasattr` and `import` work."""
+    with pytest.raises(AttributeError, match=rf"^module 'ttsmux' has no attribute '{name}'$"):
+        getattr(ttsmux, name)
+    with pytest.raises(ImportError):
+        exec(f"from ttsmux import {name}")
+
+
+def test_a_name_is_looked_up_once() -> None:
+    """After that it is an ordinary global."""
+    code = "import ttsmux; ttsmux.Secret; print('Secret' in vars(ttsmux), 'Client' in vars(ttsmux))"
+    assert run(code) == "True False"
+
+
+HEAVY = ("anyio", "websockets", "websocket", "structlog", "httpx", "trio", "msgspec", "asyncio")
+
+
+def imported(code: str) -> list[str]:
+    """Return which of the heavy packages *code* imports."""
+    return run(f"{code}; import sys; print(*(n for n in {HEAVY} if n in sys.modules))").split()
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    """A program that only catches our errors pays nothing."""
+    assert imported("import ttsmux") == []
+    assert imported("import ttsmux; ttsmux.Error; ttsmux.Secret; ttsmux.AudioChunk") == []
+
+
+def test_naming_a_provider_imports_no_transport() -> None:
+    """An adapter is a table and a few functions."""
+    assert imported("import ttsmux; ttsmux.XAI; ttsmux.Gradium") == ["msgspec"]
+
+
+@pytest.mark.parametrize(
+    ("name", "others"), [("Client", {"anyio", "trio", "websockets"}), ("AsyncClient", {"trio"})]
+)
+def test_a_program_pays_for_the_side_that_it_uses(name: str, others: set[str]) -> None:
+    """Threads need no event loop, and asyncio no trio."""
+    assert not others & set(imported(f"import ttsmux; ttsmux.{name}"))
