@@ -299,20 +299,26 @@ class Engine:
         ticket = self.step(mux, lambda: mux.close(time.monotonic()))
         self.wait(mux, ticket, deadline)
         self.ring()
-        me = threading.current_thread()
-        clock = [self._clock] if self._clock is not None else []
-        for thread in [*self._threads, *clock]:
-            # One whose start was torn by a KeyboardInterrupt cannot be joined.
-            if thread is not me and thread.is_alive():
-                thread.join(max(0.0, deadline - time.monotonic()))
-        others = [thread for thread in list(self._threads) if thread is not me]
-        if stuck := [thread.name for thread in others if thread.is_alive()]:
+        self._join(deadline)
+        if stuck := [thread.name for thread in self._others() if thread is not self._clock]:
             warnings.warn(
                 f"{len(stuck)} thread(s) did not leave in time and are left behind: a text source "
                 f"blocked in next(), or a name look-up ({', '.join(sorted(stuck))})",
                 ResourceWarning,
                 stacklevel=3,
             )
+
+    def _join(self, deadline: float) -> None:
+        """Wait for the threads there are, and for those that they still start."""
+        while (others := self._others()) and (left := deadline - time.monotonic()) > 0:
+            others[0].join(left)
+
+    def _others(self) -> list[threading.Thread]:
+        """Return the client's threads that run, but for the one that asks."""
+        me = threading.current_thread()
+        clock = [self._clock] if self._clock is not None else []
+        # One whose start was torn by a KeyboardInterrupt does not run, and cannot be joined.
+        return [t for t in [*self._threads, *clock] if t is not me and t.is_alive()]
 
 
 class Wire:
