@@ -209,9 +209,12 @@ class Handshake:
     """
     How to open a connection.
 
+    With ``wss://`` it is a WebSocket. With ``https://`` it is one request: a POST whose body is the
+    first frame that is sent, and whose answer comes through `Adapter.decode_binary`.
+
     Attributes:
         url: with the provider's own scheme, host and port; a `base_url` replaces those.
-        headers: sent with the upgrade.
+        headers: sent with the upgrade, or the request.
         subprotocols: offered, in order.
         first_frames: sent before anything else.
     """
@@ -248,13 +251,15 @@ class Wire:
 
     Attributes:
         options: those the connection was dialled with.
+        headers: of an HTTP answer, names in lower case; empty on a WebSocket.
         scratch: the adapter's to use.
     """
 
-    __slots__ = ("options", "scratch")
+    __slots__ = ("headers", "options", "scratch")
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.headers: Mapping[str, str] = {}
         self.scratch: dict[str, object] = {}
 
 
@@ -565,7 +570,12 @@ class Adapter(abc.ABC):
         """Say what a text message means."""
 
     def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
-        """Say what a binary message means."""
+        """
+        Say what a binary message means.
+
+        Over HTTP: a piece of the answer's body, cut anywhere; an empty one once, when the body has
+        come to its own end. An answer that is no success does not come here but to `verdict`.
+        """
         msg = "a binary message came, but this provider sends text only"
         raise RemoteProtocolError(msg)
 

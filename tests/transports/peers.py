@@ -156,8 +156,8 @@ class Listener:
             sock.settimeout(PATIENCE)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=self._run, args=(sock,), name="peer")
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
             self.accepted.release()
 
     def _run(self, sock: socket.socket) -> None:

@@ -27,6 +27,7 @@ from collections.abc import (
     Coroutine,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
 )
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -543,6 +544,9 @@ class Wire:
         engine, mux = self._engine, self._mux
         self._tell(mux.receive, self._conn, data, text, engine.now())
 
+    def answered(self, headers: Mapping[str, str]) -> None:
+        self._tell(self._mux.answered, self._conn, headers, self._engine.now())
+
     def pong(self) -> None:
         self._tell(self._mux.alive, self._conn, self._engine.now())
 
@@ -550,7 +554,7 @@ class Wire:
         self._orders.append(frames)
         self._bell.ring()
 
-    def lost(self, fault: Closed | Error) -> None:
+    def lost(self, fault: Closed | DialFailure | Error) -> None:
         self._over = True
         self._tell(self._mux.lost, self._conn, fault, self._engine.now())
         self._orders.append(None)

@@ -19,7 +19,7 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import ParamSpec, TypeVar
@@ -414,13 +414,16 @@ class Wire:
         mux = self._mux
         self._tell(lambda now: mux.receive(self._conn, data, text, now))
 
+    def answered(self, headers: Mapping[str, str]) -> None:
+        self._tell(lambda now: self._mux.answered(self._conn, headers, now))
+
     def pong(self) -> None:
         self._tell(lambda now: self._mux.alive(self._conn, now))
 
     def reply(self, frames: Sequence[Frame | Ping | Pong]) -> None:
         self._orders.put(frames)
 
-    def lost(self, fault: Closed | Error) -> None:
+    def lost(self, fault: Closed | DialFailure | Error) -> None:
         self._over = True
         self._tell(lambda now: self._mux.lost(self._conn, fault, now))
         self._orders.put(None)

@@ -7,7 +7,7 @@ when it must not be used again. Whom it serves is the pool's decision.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..adapter import (
@@ -33,6 +33,7 @@ from ..adapter import (
 )
 from ..audio import SampleAligner
 from ..errors import (
+    AuthError,
     ConnectTimeout,
     Error,
     FirstAudioTimeout,
@@ -171,6 +172,8 @@ class Connection:
         self.number = number
         self.lane = lane
         self.plan: Plan = lane.plan
+        self.lessee: Speech | None = None
+        """Whose next generation the seat is kept for."""
         self.state = ConnectionState.DIALLING
         self.over = False
         """Whether it was hung up, or is gone. Kept beside the state: every message asks."""
@@ -235,6 +238,8 @@ class Connection:
 
     @property
     def idle(self) -> bool:
+        if self.lessee is not None:
+            return False
         return self.state is ConnectionState.OPEN and not self.generations
 
     @property
@@ -249,13 +254,24 @@ class Connection:
 
     @property
     def free_seats(self) -> int:
-        """Speeches that may begin here now."""
+        """Speeches that may begin here now, whosever they are."""
+        return self.room if self.lessee is None else 0
+
+    @property
+    def room(self) -> int:
+        """The same, but for whom the seat is kept, if it is."""
         traits = self.plan.traits
         if self.state is not ConnectionState.OPEN or self.watched:
             return 0
         if traits.max_muted is not None and self.muted >= traits.max_muted:
             return 0
         return min(traits.seats - len(self.live), traits.slots - len(self.generations))
+
+    @property
+    def leasable(self) -> bool:
+        """Whether a speech may keep its place here from one generation to its next."""
+        traits = self.plan.traits
+        return self.state is ConnectionState.OPEN and traits.reusable and traits.seats == 1
 
     @property
     def bearable(self) -> int:
@@ -265,7 +281,7 @@ class Connection:
 
     def begin(self, speech: Speech, now: float) -> LiveGeneration:
         """Give *speech* a seat."""
-        if self.free_seats < 1:
+        if self.room < 1:
             msg = f"no free seat on {self!r}"
             raise LocalProtocolError(msg)
         gen = LiveGeneration(self._pool.new_id(), self, speech, now)
@@ -332,7 +348,7 @@ class Connection:
         )
         self._pool.lane_failed(self, error, now)
 
-    def lost(self, fault: Closed | Error, now: float) -> None:
+    def lost(self, fault: Closed | DialFailure | Error, now: float) -> None:
         ours = self.over
         was_coming = self.coming
         self._step(ConnectionInput.LOST)
@@ -340,23 +356,29 @@ class Connection:
         if ours:
             return
         busy = bool(self.live)
-        if isinstance(fault, Closed):
-            error = self.plan.adapter.verdict(fault, busy).error
-            if fault.code in _CLEAN and busy:
-                words = (
-                    f"the connection was closed with code {fault.code} in the middle of a speech"
-                )
-                error = TruncatedAudio(words, code=fault.code, reason=fault.reason[:200])
-        else:
+        if isinstance(fault, Error):
             error = fault
+        else:
+            error = self.plan.adapter.verdict(fault, busy).error
+        if isinstance(fault, Closed) and fault.code in _CLEAN and busy:
+            words = f"the connection was closed with code {fault.code} in the middle of a speech"
+            error = TruncatedAudio(words, code=fault.code, reason=fault.reason[:200])
         self._report_closed(type(error).__name__)
         # A socket that dies before it did anything for us is a failed dial, whoever noticed: else a
         # prewarmed client with a bad key would dial for ever.
         soon = was_coming or (not self.proved and now < self.began + _SOON)
+        if isinstance(fault, DialFailure):
+            # One request's answer, which tells the next ones something about the key or the load;
+            # that the request itself was wrong is nobody else's business.
+            soon = isinstance(error, AuthError) or error.retryable
         granted = soon and self._pool.lane_failed(self, error, now)
         for gen in list(self.generations.values()):
             # It crossed the end of a connection that had been lying idle: the request was not read.
             self._drop(gen, error, now, free=granted or (gen.unseen and gen.rested))
+
+    def answered(self, headers: Mapping[str, str], now: float) -> None:
+        self._heard_at = now
+        self._wire.headers = headers
 
     def alive(self, now: float) -> None:
         self._heard_at = now

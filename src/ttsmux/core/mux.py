@@ -166,10 +166,14 @@ class Mux:
         if self._pool.stale or self._agenda.touched:
             self._settle(now)
 
+    def answered(self, conn: Connection, headers: Mapping[str, str], now: float) -> None:
+        """The answer to an HTTP request began; its body follows through `receive`."""
+        conn.answered(headers, now)
+
     def alive(self, conn: Connection, now: float) -> None:
         conn.alive(now)
 
-    def lost(self, conn: Connection, fault: Closed | Error, now: float) -> None:
+    def lost(self, conn: Connection, fault: Closed | DialFailure | Error, now: float) -> None:
         conn.lost(fault, now)
         self._settle(now)
 

@@ -149,6 +149,8 @@ class Pool:
         """Speeches that have text to send and no seat, first come first served."""
         self._hopeful: dict[Speech, None] = {}
         """Speeches without text yet: a connection is dialled for them, not reserved."""
+        self._leases: dict[Speech, Connection] = {}
+        """Speeches between two generations, each with the connection that is kept for it."""
         self._prewarms: list[Prewarm] = []
         self._closers: list[Ticket] = []
         self._distrusted: set[int] = set()
@@ -213,12 +215,20 @@ class Pool:
         self._hopeful[speech] = None
         self.stale = True
 
+    def keep(self, speech: Speech, conn: Connection) -> None:
+        """Have *speech* speak on there: it is between two generations."""
+        self._leases[speech] = conn
+        conn.lessee = speech
+        self.stale = True
+
     def wait(self, speech: Speech, now: float, *, first: bool = False) -> None:
         """Queue *speech* for a seat, at the front if it was served before."""
         self._hopeful.pop(speech, None)
         if speech.waiting_since is None:
             speech.waiting_since = now
-            if first:
+            if speech in self._leases:
+                pass  # it has a seat of its own
+            elif first:
                 self._seats.appendleft(speech)
             else:
                 self._seats.append(speech)
@@ -227,9 +237,13 @@ class Pool:
 
     def forget(self, speech: Speech) -> None:
         self._hopeful.pop(speech, None)
-        if speech.waiting_since is not None:
-            speech.waiting_since = None
+        conn = self._leases.pop(speech, None)
+        if conn is not None:
+            conn.lessee = None
+            self.stale = True
+        elif speech.waiting_since is not None:
             self._seats.remove(speech)
+        speech.waiting_since = None
 
     # --- what connections tell --------------------------------------------------------------------
 
@@ -353,6 +367,7 @@ class Pool:
 
     def _serve(self, now: float) -> None:
         """Give free seats to those who wait, first come first served."""
+        self._serve_lessees(now)
         full: set[Hashable] = set()
         for speech in list(self._seats):
             if speech.plan.key in full or speech.not_before > now:
@@ -372,6 +387,21 @@ class Pool:
                 lane.raised, lane.raised_at = min(_MOST_SPARES, self._raised(lane, now) + 1), now
             speech.seat(conn.begin(speech, now), now)
             self.stale = True  # that may have been the last seat
+
+    def _serve_lessees(self, now: float) -> None:
+        """Have those go on who have a connection of their own; one that lost it queues first."""
+        for speech, conn in list(self._leases.items()):
+            if conn.state is not ConnectionState.OPEN:
+                waits = speech.waiting_since is not None
+                del self._leases[speech]
+                if waits:
+                    self._seats.appendleft(speech)
+                else:
+                    self._hopeful[speech] = None
+            elif speech.waiting_since is not None and conn.room > 0:
+                self.forget(speech)
+                conn.lane.used_at = now
+                speech.seat(conn.begin(speech, now), now)
 
     def _best(self, lane: Lane, now: float) -> Connection | None:
         """
@@ -596,6 +626,7 @@ class Pool:
         self.speeches.clear()
         self._seats.clear()
         self._hopeful.clear()
+        self._leases.clear()
         for conn in self.connections:
             conn.abandon()
         for ticket in (*self._prewarms, *self._closers):

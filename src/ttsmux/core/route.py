@@ -18,7 +18,7 @@ from ..errors import ConfigError, Error, InsecureEndpoint
 from ..settings import Interrupt
 from ..text.cutting import Cutter, HoldBack
 
-_WS_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_SECURE = {"http": False, "https": True, "ws": False, "wss": True}
 
 
 def _is_base(url: str) -> bool:
@@ -26,7 +26,7 @@ def _is_base(url: str) -> bool:
     try:
         parts = urlsplit(url)
         # The port is read for its own sake: a number that is none raises.
-        return parts.scheme in _WS_SCHEMES and bool(parts.hostname) and (parts.port or 0) >= 0
+        return parts.scheme in _SECURE and bool(parts.hostname) and (parts.port or 0) >= 0
     except ValueError:
         return False
 
@@ -50,7 +50,7 @@ class Route:
 
     Attributes:
         base_url: replaces scheme, host and port of the adapter's URL; the path stays the adapter's.
-        headers: added to the upgrade, never in place of the adapter's.
+        headers: added to the upgrade or the request, never in place of the adapter's.
         allow_plaintext: whether a key may travel over ``ws://`` to another machine.
         interrupt: the user's policy, or None for the adapter's.
         refreshable: whether the key can be fetched anew.
@@ -101,7 +101,7 @@ class Route:
             InsecureEndpoint: it would go to another machine in plain text.
         """
         parts = urlsplit(url)
-        plain = _WS_SCHEMES[parts.scheme] == "ws"
+        plain = not _SECURE[parts.scheme]
         if plain and not self.allow_plaintext and not is_loopback(parts.hostname):
             msg = (
                 f"the key would go to {parts.hostname} unencrypted; use wss://, "
@@ -113,7 +113,8 @@ class Route:
         if self.base_url is None:
             return url
         base, theirs = urlsplit(self.base_url), urlsplit(url)
-        scheme = _WS_SCHEMES[base.scheme]
+        http, secure = theirs.scheme.startswith("http"), _SECURE[base.scheme]
+        scheme = ("https" if secure else "http") if http else ("wss" if secure else "ws")
         return urlunsplit((scheme, base.netloc, theirs.path, theirs.query, ""))
 
 

@@ -407,7 +407,10 @@ class Speech:
             self._wake()
         else:
             self._step(SpeechInput.UNSEAT)
-            self._pool.wait_for_text(self)
+            if gen.conn.leasable:
+                self._pool.keep(self, gen.conn)
+            else:
+                self._pool.wait_for_text(self)
             self.pump(now)
 
     def generation_failed(self, error: Error, now: float, *, free: bool = False) -> None:

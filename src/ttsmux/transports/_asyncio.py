@@ -27,7 +27,7 @@ from ttsmux.transports import _failures
 from ttsmux.transports._codec import UNREAD_REPLIES, Codec, Nobody
 from ttsmux.transports._http import Endpoint, Exchange
 from ttsmux.transports._proxy import Proxy
-from ttsmux.transports.base import DialError, Ping, Pong, Response, SendError, Sink
+from ttsmux.transports.base import DialError, MessageSink, Ping, Pong, Response, SendError
 
 READ_SIZE = 256 * 1024
 HIGH_WATER = 64 * 1024
@@ -92,7 +92,7 @@ class AsyncioTransport(asyncio.BufferedProtocol):
 
     # -- the seam
 
-    async def read(self, sink: Sink) -> None:
+    async def read(self, sink: MessageSink) -> None:
         """
         Report to *sink* until the connection has ended; returns after `lost`.
 

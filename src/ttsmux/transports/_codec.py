@@ -30,7 +30,7 @@ from ttsmux.adapter import Closed, DialFailure, Frame
 from ttsmux.errors import Error
 from ttsmux.transports import _failures
 from ttsmux.transports._http import Endpoint, headers_of
-from ttsmux.transports.base import Ping, Pong, Response, SendError, Sink, Target
+from ttsmux.transports.base import MessageSink, Ping, Pong, Response, SendError, Target
 
 UNREAD_REPLIES = 1024 * 1024
 """Bytes of pongs that may wait for a peer that does not read."""
@@ -47,7 +47,7 @@ class Backlog:
     """A sink for the time before there is one: what came is said again by `replay`."""
 
     def __init__(self) -> None:
-        self._calls: list[Callable[[Sink], None]] = []
+        self._calls: list[Callable[[MessageSink], None]] = []
 
     def message(self, data: bytes, text: bool) -> None:
         self._calls.append(lambda sink: sink.message(data, text))
@@ -61,7 +61,7 @@ class Backlog:
     def lost(self, fault: Closed | Error) -> None:
         self._calls.append(lambda sink: sink.lost(fault))
 
-    def replay(self, sink: Sink) -> None:
+    def replay(self, sink: MessageSink) -> None:
         calls, self._calls = self._calls, []
         for call in calls:
             call(sink)
@@ -109,12 +109,12 @@ class Codec:
                 del request.headers[name]
             request.headers[name] = value
         self._protocol.send_request(request)
-        self._sink: Sink = Backlog()
+        self._sink: MessageSink = Backlog()
         self._text = False
         self._parts: bytearray | None = None
         self.over = False
 
-    def listen(self, sink: Sink) -> None:
+    def listen(self, sink: MessageSink) -> None:
         """Report to *sink* from now on, beginning with all that has happened."""
         earlier, self._sink = self._sink, sink
         if isinstance(earlier, Backlog):

@@ -2,8 +2,8 @@
 WebSockets on trio.
 
 Sending suspends here and a cancelled send leaves half a frame behind, so only the writer sends: the
-reader asks for it with an empty `Sink.reply`. The exception is its last act, when the connection is
-over and nobody else may send any more: the close frame it owes.
+reader asks for it with an empty `reply`. The exception is its last act, when the connection is over
+and nobody else may send any more: the close frame it owes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ttsmux.transports import _failures
 from ttsmux.transports._codec import UNREAD_REPLIES, Codec, Nobody
 from ttsmux.transports._http import Endpoint
 from ttsmux.transports._proxy import Proxy
-from ttsmux.transports.base import DialError, Ping, Pong, Response, SendError, Sink
+from ttsmux.transports.base import DialError, MessageSink, Ping, Pong, Response, SendError
 
 READ_SIZE = 256 * 1024
 # trio does not tell how much of a send has left, so what must leave within the send timeout is
@@ -62,7 +62,7 @@ class TrioTransport:
 
     # -- the seam
 
-    async def read(self, sink: Sink) -> None:
+    async def read(self, sink: MessageSink) -> None:
         """
         Report to *sink* until the connection has ended; returns after `lost`.
 
@@ -110,7 +110,7 @@ class TrioTransport:
 
     # -- within
 
-    async def _receive(self, sink: Sink) -> None:
+    async def _receive(self, sink: MessageSink) -> None:
         # What came with the answer to the upgrade may want replies already.
         self._have_replies_sent(sink)
         while not self._codec.over:
@@ -122,7 +122,7 @@ class TrioTransport:
             self._codec.receive(bytes(data))
             self._have_replies_sent(sink)
 
-    def _have_replies_sent(self, sink: Sink) -> None:
+    def _have_replies_sent(self, sink: MessageSink) -> None:
         replies = self._codec.outgoing()
         self._unsent += replies
         self._unread_replies += len(replies)

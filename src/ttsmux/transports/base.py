@@ -20,6 +20,7 @@ __all__ = [
     "PING",
     "AsyncTransport",
     "DialError",
+    "MessageSink",
     "Ping",
     "Pong",
     "Response",
@@ -43,8 +44,8 @@ class Target:
     Where and how to dial.
 
     Attributes:
-        url: ``ws://`` or ``wss://``.
-        headers: sent with the upgrade, secrets among them.
+        url: ``ws://`` or ``wss://``, or ``http://`` or ``https://`` for one request.
+        headers: sent with the upgrade or the request, secrets among them.
         subprotocols: offered, in order.
         ssl_context: for ``wss://``; None takes the platform's defaults.
         proxy: ``"env"`` reads the environment, None goes direct, a URL names an HTTP proxy. A
@@ -82,8 +83,8 @@ class SendError(Exception):
     """A send failed or ran into its deadline; the connection must not be used again."""
 
 
-class Sink(Protocol):
-    """Who hears what a connection receives. Calls are instant and never raise."""
+class MessageSink(Protocol):
+    """Who hears what a WebSocket receives. Calls are instant and never raise."""
 
     def message(self, data: bytes, text: bool) -> None:
         """A whole message came."""
@@ -105,6 +106,25 @@ class Sink(Protocol):
 
         *fault* is the peer's close frame (`Closed(None)` where there was none), or a
         `RemoteProtocolError` where the peer broke the WebSocket protocol.
+        """
+
+
+class Sink(MessageSink, Protocol):
+    """Who hears what a connection receives, be it a WebSocket or an HTTP request."""
+
+    def answered(self, headers: Mapping[str, str]) -> None:
+        """
+        An HTTP answer began, and it is a success; header names in lower case.
+
+        Its body follows as binary messages, the last of them empty: the body's own end. Without
+        that one it was cut short.
+        """
+
+    def lost(self, fault: Closed | DialFailure | Error) -> None:
+        """
+        Nothing more will come; called exactly once.
+
+        *fault* may also be an HTTP answer that is no success.
         """
 
 

@@ -41,11 +41,11 @@ from ttsmux.transports._socket import connect as connect_socket
 from ttsmux.transports._socket import secure as secure_socket
 from ttsmux.transports.base import (
     DialError,
+    MessageSink,
     Ping,
     Pong,
     Response,
     SendError,
-    Sink,
     SyncTransport,
     Target,
 )
@@ -302,7 +302,7 @@ class WebSocketClientTransport:
 
     # -- the thread that reads
 
-    def read(self, sink: Sink) -> None:
+    def read(self, sink: MessageSink) -> None:
         """Report to *sink* until the connection has ended; returns after `lost`."""
         with self._state:
             self._read_begun = True
@@ -314,7 +314,7 @@ class WebSocketClientTransport:
             sink.lost(fault)
             self._wire.close()
 
-    def _receive(self, sink: Sink) -> Closed | Error:
+    def _receive(self, sink: MessageSink) -> Closed | Error:
         try:
             while True:
                 frame = self._frames.recv_frame()
@@ -331,7 +331,7 @@ class WebSocketClientTransport:
         except (EOFError, OSError):
             return Closed(None)
 
-    def _frame(self, opcode: int, data: bytes, last: bool, sink: Sink) -> None:
+    def _frame(self, opcode: int, data: bytes, last: bool, sink: MessageSink) -> None:
         if opcode == _ABNF.OPCODE_PING:
             sink.reply([Pong(data)])
         elif opcode == _ABNF.OPCODE_PONG:
@@ -348,7 +348,7 @@ class WebSocketClientTransport:
                 self._parts = bytearray(data)
                 self._frames.joined = len(data)
 
-    def _continue(self, data: bytes, last: bool, sink: Sink) -> None:
+    def _continue(self, data: bytes, last: bool, sink: MessageSink) -> None:
         if self._parts is None:
             raise _broke("unexpected continuation frame")
         self._parts += data
