@@ -268,6 +268,12 @@ class Connection:
         return min(traits.seats - len(self.live), traits.slots - len(self.generations))
 
     @property
+    def retirable(self) -> bool:
+        """Whether it may be told to take nothing new, for the sake of another voice."""
+        held = self.state in (ConnectionState.OPEN, ConnectionState.BARRIER)
+        return held and self.lessee is None
+
+    @property
     def leasable(self) -> bool:
         """Whether a speech may keep its place here from one generation to its next."""
         traits = self.plan.traits
@@ -612,6 +618,9 @@ class Connection:
         gen.due = None if policy is Interrupt.DISCARD else now + traits.acknowledgement
         self.touch()
         if policy is Interrupt.DISCARD:
+            if traits.ids and self.live:
+                # It lives on for its neighbours: what nobody hears need not be spoken, and billed.
+                self.send(list(self.plan.adapter.interrupt(gen)), now)
             self._doom("interrupted", now)
         elif traits.ids:
             self.send(list(self.plan.adapter.interrupt(gen)), now)

@@ -74,9 +74,11 @@ class Mux:
         speech = Speech(self._count, plans, self._pool, total, now)
         speech.fed = fed
         self._pool.enlist(speech)
-        if text is not None:
-            speech.write_all(text, now)
-        self._settle(now)
+        try:
+            if text is not None:
+                speech.write_all(text, now)
+        finally:
+            self._settle(now)
         return speech
 
     def write(self, speech: Speech, piece: str, now: float) -> None:

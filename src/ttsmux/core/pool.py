@@ -34,6 +34,8 @@ _DECAY = 60.0
 _LANE_KEPT_WARM = 600.0
 """Seconds for which a lane other than the last one used is given spares."""
 _MOST_LANES = 256
+_OVERTAKEN_FOR = 1.0
+"""Seconds for which speeches of another voice may be served before one that finds no room."""
 
 
 @attrs.frozen(kw_only=True)
@@ -111,6 +113,8 @@ class Lane:
         """When the first connection ever came up."""
         self.failures = 0
         self.failed_at = now
+        self.error: Error | None = None
+        """Why the last dial failed, until one has worked."""
         self.not_before = now
         self.refresh = False
         """The next dial asks for a fresh key."""
@@ -288,6 +292,7 @@ class Pool:
 
     def lane_works(self, lane: Lane) -> None:
         lane.failures = 0
+        lane.error = None
         lane.refreshed = lane.blocked = False
 
     def lane_failed(self, conn: Connection, error: Error, now: float) -> bool:
@@ -298,6 +303,7 @@ class Pool:
             whether it is to be tried again at once, with a fresh key, as if nothing had happened.
         """
         lane = conn.lane
+        lane.error = error
         self._dials_failed += 1
         self.stale = True
         if isinstance(error, AuthError):
@@ -323,8 +329,10 @@ class Pool:
                 self._finish(prewarm, error)
         ready = sum(conn.free_seats for conn in lane.connections)
         waiting = [s for s in (*self._seats, *self._hopeful) if s.plan.key == lane.plan.key]
+        patience = self.settings.pool.acquire_timeout
+        give_up = not error.retryable or lane.not_before > now + patience
         for speech in waiting[ready:]:
-            speech.dial_failed(error.copy(), now, give_up=not error.retryable)
+            speech.dial_failed(error.copy(), now, give_up=give_up)
 
     # --- tickets ----------------------------------------------------------------------------------
 
@@ -534,12 +542,38 @@ class Pool:
         return True
 
     def _evict(self, lane: Lane, now: float) -> None:
-        """Make room for *lane*: hang up what another lane has had idle for longest."""
-        if any(conn.state is ConnectionState.CLOSING for conn in self.connections):
+        """
+        Make room for *lane*: hang up what another lane has had idle for longest.
+
+        Where nothing is idle, a lane that is never short of speeches must not keep out for ever who
+        came before them: the connection that will be the first to be done takes no more.
+        """
+        leaving = (ConnectionState.DRAINING, ConnectionState.CLOSING)
+        if any(conn.state in leaving for conn in self.connections):
             return  # room is on its way
-        idle = [conn for conn in self.connections if conn.idle and conn.lane is not lane]
+        others = [conn for conn in self.connections if conn.lane is not lane]
+        idle = [conn for conn in others if conn.idle]
+        reason = "another voice needs the room"
         if idle:
-            min(idle, key=lambda conn: conn.idle_since).retire("another voice needs the room", now)
+            min(idle, key=lambda conn: conn.idle_since).retire(reason, now)
+            return
+        later = self._lanes_behind(lane, now)
+        busy = [conn for conn in others if conn.retirable and conn.lane in later]
+        if busy:
+            min(busy, key=lambda conn: len(conn.live)).retire(reason, now)
+
+    def _lanes_behind(self, lane: Lane, now: float) -> set[Lane]:
+        """Return the lanes in which nobody waits who came before the first of *lane*."""
+        found = set(self.lanes.values())
+        for speech in self._seats:
+            if speech.plan.key == lane.plan.key:
+                return found if self._overtaken_until(speech) <= now else set()
+            found.discard(self.lanes[speech.plan.key])
+        return set()  # nobody there has anything to say yet
+
+    def _overtaken_until(self, speech: Speech) -> float:
+        assert speech.waiting_since is not None, "whoever is in the queue waits"
+        return speech.waiting_since + _OVERTAKEN_FOR
 
     def _hurry(self, now: float) -> None:
         """
@@ -590,6 +624,7 @@ class Pool:
                 yield lane.not_before
         for speech in self._seats:
             yield speech.not_before
+            yield self._overtaken_until(speech)
         for prewarm in self._prewarms:
             yield prewarm.due
 
@@ -641,10 +676,13 @@ class Pool:
     def summary(self, plan: Plan) -> str:
         lane = self.lanes.get(plan.key)
         mine = len(lane.connections) if lane else 0
-        return (
+        words = (
             f"{mine} connections of this kind, {len(self.connections)} of at most "
             f"{self.settings.pool.max_size} in all"
         )
+        if lane is not None and lane.error is not None:
+            words += f"; the last dial failed: {lane.error.message}"
+        return words
 
     def stats(self) -> PoolStats:
         states = [conn.state for conn in self.connections]
