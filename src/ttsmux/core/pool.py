@@ -3,8 +3,7 @@ Who gets which seat; when to dial, keep a spare, retire.
 
 One function, `Pool._assign`, decides all of that, in the order of its cases. It runs after every
 input that changed anything it looks at (`stale`), never between two halves of a decision, and it
-does
-not wait for anything: that is what pools whose decisions are interleaved with I/O get wrong.
+waits for nothing: that is what pools whose decisions are interleaved with I/O get wrong.
 """
 
 from __future__ import annotations
