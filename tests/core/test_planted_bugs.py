@@ -15,8 +15,10 @@ import pytest
 
 from tests.core.network import World, random_schedule
 from ttsmux.adapter import Closed
-from ttsmux.core.connection import Connection, LiveGeneration
-from ttsmux.core.pool import Lane, Pool, Ticket
+from ttsmux.core.connection import Connection
+from ttsmux.core.generation import LiveGeneration
+from ttsmux.core.lane import Lane, Ticket
+from ttsmux.core.pool import Pool
 from ttsmux.core.speech import Speech
 from ttsmux.core.states import ConnectionInput, ConnectionState, GenerationInput, SpeechState
 

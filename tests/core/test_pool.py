@@ -14,7 +14,7 @@ from tests.core.helpers import (
     traits,
 )
 from ttsmux.core.connection import Connection
-from ttsmux.core.pool import Ticket
+from ttsmux.core.lane import Ticket
 from ttsmux.core.route import Route
 from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import ConnectionState, SpeechState

@@ -19,7 +19,6 @@ from ..adapter import (
     EarlyEnd,
     Failed,
     Frame,
-    Generation,
     Handshake,
     Marks,
     Note,
@@ -31,7 +30,6 @@ from ..adapter import (
     Signal,
     Wire,
 )
-from ..audio import SampleAligner
 from ..errors import (
     AuthError,
     ConnectTimeout,
@@ -45,18 +43,20 @@ from ..errors import (
 from ..settings import Interrupt
 from . import states
 from .effects import Dial, HangUp, Send
+from .generation import LIVE, LiveGeneration
 from .route import Plan
 from .states import (
     CONNECTION,
-    GENERATION,
     ConnectionInput,
     ConnectionState,
     GenerationInput,
     GenerationState,
+    Trust,
 )
 
 if TYPE_CHECKING:
-    from .pool import Lane, Pool
+    from .lane import Lane
+    from .pool import Pool
     from .speech import Speech
 
 _COOL_FOR = 0.25
@@ -65,104 +65,12 @@ _WATCH_FOR = 0.1
 """Of those, in which it is no choice at all, until the provider has once been found true."""
 _HURRY_AFTER = 0.25
 """Seconds after which a barrier is cut short for a speech that has nowhere else to go."""
-_END_EARLY = 0.8
-"""Of a provider's own time for a silent source, ours; so that the two never cross."""
 _RESTED_AFTER = 1.0
 """Seconds without a generation after which a connection may have died without our knowing."""
 _SOON = 10.0
 """Seconds within which a connection that ends without having served is taken for a failed dial."""
 _CLEAN = frozenset({1000, 1001})
 _OVER = (ConnectionState.CLOSING, ConnectionState.CLOSED)
-_LIVE = (GenerationState.OPEN, GenerationState.FINISHING)
-
-
-class LiveGeneration(Generation):
-    """What the provider counts: born with its first frame, gone when the provider let go."""
-
-    __slots__ = (
-        "_first_audio_at", "_owed_since", "aligner", "base", "conn", "due", "fresh",
-        "last_frame", "last_sent", "rested", "segments", "speech", "state", "unseen",
-    )  # fmt: skip
-
-    def __init__(self, id: str, conn: Connection, speech: Speech, now: float) -> None:
-        super().__init__(id, speech.plan.options)
-        self.conn = conn
-        self.speech: Speech | None = speech
-        self.state = GenerationState.OPEN
-        self.base = 0
-        """Bytes of the speech's audio that came before this generation's."""
-        self.segments: dict[str, int] = {}
-        self.aligner = SampleAligner(speech.plan.options.format.width)
-        self.fresh = False
-        """Whether it was sent something to speak since the last flush."""
-        self.due: float | None = None
-        """When the second step of an end, a release, or the end of a mute is due."""
-        self.rested = False
-        """Whether its connection had been lying idle."""
-        self.unseen = True
-        """Whether nothing has come for it yet."""
-        self.last_frame = now
-        self.last_sent = now
-        self._owed_since: float | None = None
-        self._first_audio_at: float | None = None
-
-    def __repr__(self) -> str:
-        return f"<Generation {self.id[:6]} {self.state.name}>"
-
-    def step(self, input: GenerationInput) -> None:
-        self.state = states.step(GENERATION, self.state, input)
-
-    def end(self, now: float) -> list[Frame]:
-        """Say that its text is over; from now on the provider owes audio."""
-        self.step(GenerationInput.END)
-        self.ended = True
-        self.owe(now)
-        traits = self.conn.plan.traits
-        if traits.release_after is not None:
-            self.due = now + traits.release_after
-        assert self.speech is not None, "an open generation has its speech"
-        return list(self.speech.plan.adapter.end(self))
-
-    def owe(self, now: float) -> None:
-        if self._owed_since is None:
-            self._owed_since = now
-            self.last_frame = now
-        self.conn.touch()
-
-    @property
-    def heard_of(self) -> bool:
-        """Whether audio came."""
-        return self._first_audio_at is not None
-
-    def audio_came(self, now: float) -> None:
-        self.last_frame = now
-        self.unseen = False
-        if self._first_audio_at is None:
-            self._first_audio_at = now
-            self.conn.touch()
-        if not self.ended:
-            self._owed_since = None  # a flush is answered by any audio
-
-    def stalled_at(self, first_audio: float, gap: float) -> float | None:
-        """Return when the provider will have owed audio for too long."""
-        if self._owed_since is None or self.state not in _LIVE:
-            return None
-        if self._first_audio_at is None:
-            return self._owed_since + first_audio
-        assert self.speech is not None, "a live generation has its speech"
-        ahead = self.speech.plan.options.format.seconds(self.speech.received - self.base)
-        return max(self.last_frame, self._first_audio_at + ahead) + gap
-
-    def silent_at(self) -> float | None:
-        """Return when the source has been silent for as long as the provider bears."""
-        traits = self.conn.plan.traits
-        if self.state is not GenerationState.OPEN:
-            return None
-        if traits.generation_keepalive is not None:
-            return self.last_sent + traits.generation_keepalive
-        if traits.source_pause is not None:
-            return self.last_sent + _END_EARLY * traits.source_pause
-        return None
 
 
 class Connection:
@@ -225,7 +133,7 @@ class Connection:
 
     @property
     def live(self) -> list[LiveGeneration]:
-        return [gen for gen in self.generations.values() if gen.state in _LIVE]
+        return [gen for gen in self.generations.values() if gen.state in LIVE]
 
     @property
     def muted(self) -> int:
@@ -472,7 +380,7 @@ class Connection:
                     self._ready(now)
             case Marks(id=id):
                 gen = self._find(id)
-                if gen is not None and gen.speech is not None and gen.state in _LIVE:
+                if gen is not None and gen.speech is not None and gen.state in LIVE:
                     gen.last_frame = now
                     gen.unseen = False
                     gen.speech.marks_came(gen, signal)
@@ -496,7 +404,7 @@ class Connection:
         self._prove()
         gen.last_frame = now
         gen.unseen = False
-        if gen.state in _LIVE:
+        if gen.state in LIVE:
             speech = gen.speech
             assert speech is not None, "a live generation has its speech"
             if not gen.ended and self.plan.traits.early_end is EarlyEnd.ERROR:
@@ -533,7 +441,7 @@ class Connection:
             self.hurried = False
             self._acknowledged = True
             self.cooling_until = self._cool_due = now + _COOL_FOR
-            if not self._pool.trusts(self.plan):
+            if self._pool.trust(self.plan) is not Trust.EARNED:
                 self._watched_until = now + _WATCH_FOR
             self._pool.acknowledged(self.plan)
             for muted in list(self.generations.values()):
@@ -581,7 +489,7 @@ class Connection:
     def _drop(self, gen: LiveGeneration, error: Error, now: float, *, free: bool = False) -> None:
         """*gen* is over without its end; if somebody still listens, tell the speech."""
         speech, gen.speech = gen.speech, None
-        live = gen.state in _LIVE
+        live = gen.state in LIVE
         self._free(gen, GenerationInput.DROP, now)
         if speech is not None and live:
             speech.generation_failed(error.copy(), now, free=free)
@@ -760,7 +668,7 @@ class Connection:
         if _past(self._cool_due, now):
             self._cool_due = None
             if self._acknowledged:
-                self._pool.trust(self.plan)
+                self._pool.stayed_silent(self.plan)
         if _past(self._pong_due(), now):
             self._pinged_at = None
             self._heard_at = now

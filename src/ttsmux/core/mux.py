@@ -17,8 +17,9 @@ from ..errors import ClosedError, ConfigError, Error
 from ..settings import Settings
 from .connection import Connection
 from .effects import Agenda, Effect
+from .lane import Prewarm, Ticket
 from .ledger import Interruption
-from .pool import Pool, PoolStats, Prewarm, Ticket
+from .pool import Pool, PoolStats
 from .route import Plan, Route
 from .speech import End, Speech
 

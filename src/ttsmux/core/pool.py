@@ -17,11 +17,12 @@ import attrs
 from ..errors import AuthError, ClosedError, Error, PoolFull
 from ..settings import Interrupt, Settings
 from .connection import Connection
-from .effects import Agenda, Wake
+from .effects import Agenda
+from .lane import Lane, Prewarm, Ticket
 from .retry import backoff
 from .route import Plan
-from .speech import END, End, Speech
-from .states import ConnectionState
+from .speech import Speech
+from .states import ConnectionState, Trust
 
 if TYPE_CHECKING:
     from random import Random
@@ -62,73 +63,6 @@ class PoolStats:
     seats_free: int
 
 
-class Ticket:
-    """What somebody waits for who is not a speech: a prewarm, or the end of all connections."""
-
-    def __init__(self) -> None:
-        self.handle: object = None
-        """The shell's to use."""
-        self.ready = 0
-        """Connections that are ready, once a prewarm is done."""
-        self.done = False
-        self.error: Error | None = None
-        self._waited_for = False
-
-    def finish(self, agenda: Agenda, error: Error | None = None) -> None:
-        if not self.done:
-            self.done, self.error = True, error
-            if self._waited_for:
-                agenda.do(Wake(self.handle))
-
-    def read(self) -> End | None:
-        """Return END when there is nothing left to wait for, None before; raise what went wrong."""
-        if self.error is not None:
-            raise self.error
-        if self.done:
-            return END
-        self._waited_for = True
-        return None
-
-
-class Prewarm(Ticket):
-    """A ticket for connections of one lane."""
-
-    def __init__(self, lane: Lane, wanted: int, due: float) -> None:
-        super().__init__()
-        self.lane = lane
-        self.wanted = wanted
-        self.due = due
-        """When it ends with what is ready."""
-
-
-class Lane:
-    """The connections of one pool key, and what is known about dialling there."""
-
-    def __init__(self, plan: Plan, now: float) -> None:
-        self.plan = plan
-        self.connections: list[Connection] = []
-        self.used_at = now
-        self.opened_at: float | None = None
-        """When the first connection ever came up."""
-        self.failures = 0
-        self.failed_at = now
-        self.error: Error | None = None
-        """Why the last dial failed, until one has worked."""
-        self.not_before = now
-        self.refresh = False
-        """The next dial asks for a fresh key."""
-        self.refreshed = False
-        self.blocked = False
-        """The key was refused: no spares until it works again."""
-        self.raised = 0
-        """How far speeches that had to wait have raised the number of spares."""
-        self.raised_at = now
-
-    @property
-    def coming(self) -> list[Connection]:
-        return [conn for conn in self.connections if conn.coming]
-
-
 class Pool:
     """All connections of a client, and the speeches that wait for one."""
 
@@ -156,9 +90,8 @@ class Pool:
         """Speeches between two generations, each with the connection that is kept for it."""
         self._prewarms: list[Prewarm] = []
         self._closers: list[Ticket] = []
-        self._distrusted: set[int] = set()
-        self._acknowledged: set[int] = set()
-        self._trusted: set[int] = set()
+        self._trust: dict[int, Trust] = {}
+        """How far each route's provider has kept its word."""
         self._dials = 0
         self._dials_failed = 0
 
@@ -252,29 +185,30 @@ class Pool:
 
     def policy(self, plan: Plan) -> Interrupt:
         """Return what an interruption does there, as far as the provider kept its word so far."""
-        return Interrupt.DISCARD if plan.number in self._distrusted else plan.route.policy
+        return Interrupt.DISCARD if self.trust(plan) is Trust.BROKEN else plan.route.policy
+
+    def trust(self, plan: Plan) -> Trust:
+        return self._trust.get(plan.number, Trust.UNTRIED)
 
     def distrust(self, culprit: Connection, why: str, now: float) -> None:
         """A cancel was not honoured: nothing shall wait for one there again."""
         plan = culprit.plan
-        self._distrusted.add(plan.number)
-        self._acknowledged.discard(plan.number)
-        self._trusted.discard(plan.number)
+        self._trust[plan.number] = Trust.BROKEN
         self.agenda.report("interrupt.distrusted", provider=plan.adapter.name, reason=why)
         for conn in list(self.connections):
             if conn is not culprit and conn.plan.number == plan.number and conn.suspect:
                 conn.retire("its provider does not mean its acknowledgements", now)
 
-    def trust(self, plan: Plan) -> None:
-        """A connection that acknowledged a cancel kept silent for long enough."""
-        self._trusted.add(plan.number)
-
-    def trusts(self, plan: Plan) -> bool:
-        return plan.number in self._trusted
-
     def acknowledged(self, plan: Plan) -> None:
-        self._acknowledged.add(plan.number)
+        """A cancel was acknowledged."""
+        if self.trust(plan) is Trust.UNTRIED:
+            self._trust[plan.number] = Trust.GIVEN
         self.stale = True
+
+    def stayed_silent(self, plan: Plan) -> None:
+        """A connection that acknowledged a cancel kept silent for long enough."""
+        if self.trust(plan) is Trust.GIVEN:
+            self._trust[plan.number] = Trust.EARNED
 
     def opened(self, conn: Connection, now: float) -> None:
         lane = conn.lane
@@ -505,7 +439,7 @@ class Pool:
         """Return the free seats there are and soon will be, outdated ones left out."""
         seats = lane.plan.traits.seats
         # A barrier comes back as a seat, if the provider has ever kept its word.
-        acknowledges = lane.plan.number in self._acknowledged
+        acknowledges = self.trust(lane.plan) in (Trust.GIVEN, Trust.EARNED)
         found = 0
         for conn in lane.connections:
             held = conn.state is ConnectionState.BARRIER and acknowledges
@@ -585,9 +519,10 @@ class Pool:
             return
         demand, starving = self._demand(now), {speech.plan.key for speech in self._seats}
         for conn in self.connections:
-            lane, number = conn.lane, conn.lane.plan.number
+            lane = conn.lane
+            untrue = self.trust(lane.plan) in (Trust.UNTRIED, Trust.BROKEN)
             if (lane.plan.key in starving and not self._supply(lane)) or (
-                number not in self._acknowledged and self._short(lane, demand.get(lane, 0), now)
+                untrue and self._short(lane, demand.get(lane, 0), now)
             ):
                 conn.hurry(now)
 
