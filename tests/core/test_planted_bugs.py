@@ -68,7 +68,7 @@ def a_barrier_is_crossed_before_its_acknowledgement(patch: pytest.MonkeyPatch) -
 def a_barrier_is_broken_by_the_audio_it_should_drop(patch: pytest.MonkeyPatch) -> None:
     def break_it(conn: Connection, id: str | None, gen: object, now: float) -> None:
         if conn.state is ConnectionState.BARRIER:
-            conn._doom("audio came", now)
+            conn.doom("audio came", now)
 
     after(patch, Connection, "_unowned", break_it)
 

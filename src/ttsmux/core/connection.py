@@ -367,7 +367,7 @@ class Connection:
         if self._acknowledged:
             self._pool.distrust(self, "audio came after the cancel was acknowledged", now)
         if self.live:
-            self._doom("audio without an id among several", now)
+            self.doom("audio without an id among several", now)
         else:
             # With nobody to spare, and it counts: a server that greets like this is not redialled
             # at once for ever.
@@ -458,7 +458,7 @@ class Connection:
             return
         if self.state is ConnectionState.BARRIER:
             self._pool.distrust(self, "the cancel was answered with an error", now)
-            self._doom("an error in place of an acknowledgement", now)
+            self.doom("an error in place of an acknowledgement", now)
             return
         verdict = self.plan.adapter.verdict(signal, bool(self.live))
         gen = self._find(signal.id)
@@ -476,7 +476,7 @@ class Connection:
                 if gen is not None:
                     self._drop(gen, verdict.error, now)
                 if scope is Scope.TAINT:
-                    self._doom("the provider reported an error", now)
+                    self.doom("the provider reported an error", now)
 
     def _broken(self, error: Error, now: float) -> None:
         """Fail everything on this connection and hang up: nothing it says can be trusted."""
@@ -502,7 +502,7 @@ class Connection:
         if not self.generations:
             self.idle_since = now
         if self.state is ConnectionState.OPEN and not self.plan.traits.reusable:
-            self._doom("it serves once", now)
+            self.doom("it serves once", now)
         self._empty(now)
         self.touch()
 
@@ -529,12 +529,12 @@ class Connection:
             if traits.ids and self.live:
                 # It lives on for its neighbours: what nobody hears need not be spoken, and billed.
                 self.send(list(self.plan.adapter.interrupt(gen)), now)
-            self._doom("interrupted", now)
+            self.doom("interrupted", now)
         elif traits.ids:
             self.send(list(self.plan.adapter.interrupt(gen)), now)
             self._pool.stale = True
             if traits.max_muted is not None and self.muted > traits.max_muted:
-                self._doom("too many muted generations", now)
+                self.doom("too many muted generations", now)
         elif self.state is ConnectionState.DRAINING:
             pass  # it has no next speech to keep clean for
         else:
@@ -547,13 +547,10 @@ class Connection:
         """Nobody knows what the provider was told of *gen*: leave both behind."""
         gen.speech = None
         gen.step(GenerationInput.MUTE)
-        self._doom("its adapter failed", now)
+        self.doom("its adapter failed", now)
 
-    def retire(self, reason: str, now: float) -> None:
+    def doom(self, reason: str, now: float) -> None:
         """Take nothing new, and hang up when the last live generation has ended."""
-        self._doom(reason, now)
-
-    def _doom(self, reason: str, now: float) -> None:
         if self.over or self.state is ConnectionState.DRAINING:
             self._empty(now)
             return
@@ -604,7 +601,7 @@ class Connection:
         self.hurried = True
         self._barrier_due = self._held_at + min(_HURRY_AFTER, self.plan.traits.acknowledgement)
         if now >= self._barrier_due:
-            self._doom("the cancel was not acknowledged", now)
+            self.doom("the cancel was not acknowledged", now)
         self.touch()
 
     def _clocks(self) -> Iterable[float | None]:
@@ -660,7 +657,7 @@ class Connection:
         if _past(self._barrier_due, now):
             if not self.hurried or now >= self._held_at + self.plan.traits.acknowledgement:
                 self._pool.distrust(self, "a cancel was not acknowledged in time", now)
-            self._doom("the cancel was not acknowledged", now)
+            self.doom("the cancel was not acknowledged", now)
             return
         if _past(self._watched_until, now):
             self._watched_until = None
@@ -672,7 +669,7 @@ class Connection:
         if _past(self._pong_due(), now):
             self._pinged_at = None
             self._heard_at = now
-            self._doom("no answer to a ping", now)
+            self.doom("no answer to a ping", now)
         if _past(self._retire_due(), now):
             self._outdate(now)
         for gen in list(self.generations.values()):
@@ -685,7 +682,7 @@ class Connection:
     def _outdate(self, now: float) -> None:
         """Its time is up: now if it is busy, else once the pool has put another in its place."""
         if self.generations:
-            self._doom("old", now)
+            self.doom("old", now)
         else:
             self.outdated = True
             self._pool.stale = True
@@ -712,7 +709,7 @@ class Connection:
                 self._release(gen, now)
             else:
                 gen.due = None
-                self._doom("a slot was not released in time", now)
+                self.doom("a slot was not released in time", now)
         if _past(gen.stalled_at(timeouts.first_audio, timeouts.gap), now):
             self._stalled(gen, now)
         elif _past(gen.silent_at(), now):
@@ -735,7 +732,7 @@ class Connection:
         gen.speech = None
         gen.step(GenerationInput.MUTE)
         gen.due = None
-        self._doom("the audio stopped", now)
+        self.doom("the audio stopped", now)
         speech.generation_failed(error, now)
 
     def _step(self, input: ConnectionInput) -> None:

@@ -197,7 +197,7 @@ class Pool:
         self.agenda.report("interrupt.distrusted", provider=plan.adapter.name, reason=why)
         for conn in list(self.connections):
             if conn is not culprit and conn.plan.number == plan.number and conn.suspect:
-                conn.retire("its provider does not mean its acknowledgements", now)
+                conn.doom("its provider does not mean its acknowledgements", now)
 
     def acknowledged(self, plan: Plan) -> None:
         """A cancel was acknowledged."""
@@ -488,12 +488,12 @@ class Pool:
         idle = [conn for conn in others if conn.idle]
         reason = "another voice needs the room"
         if idle:
-            min(idle, key=lambda conn: conn.idle_since).retire(reason, now)
+            min(idle, key=lambda conn: conn.idle_since).doom(reason, now)
             return
         later = self._lanes_behind(lane, now)
         busy = [conn for conn in others if conn.retirable and conn.lane in later]
         if busy:
-            min(busy, key=lambda conn: len(conn.live)).retire(reason, now)
+            min(busy, key=lambda conn: len(conn.live)).doom(reason, now)
 
     def _lanes_behind(self, lane: Lane, now: float) -> set[Lane]:
         """Return the lanes in which nobody waits who came before the first of *lane*."""
@@ -530,7 +530,7 @@ class Pool:
         """Hang up what is idle for too long or too old, once its replacement is up or failed."""
         for conn in list(self.connections):
             if conn.outdated and conn.idle and not conn.lane.coming:
-                conn.retire("idle or old", now)
+                conn.doom("idle or old", now)
 
     def _finish_tickets(self, now: float) -> None:
         for prewarm in list(self._prewarms):
