@@ -53,6 +53,7 @@ from ..errors import (
 )
 from ..settings import Secret
 from ..transports.base import AsyncTransport, DialError, Pong, SendError
+from ..transports.dial import AsyncDialler
 from ..transports.websockets import connect
 from . import events
 from .options import Configuration
@@ -125,6 +126,7 @@ class Engine:
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         self.mux = self._new_mux()
+        self.dialler = AsyncDialler(connect)
         self.closed = False
         self.waiters: weakref.WeakSet[Waiter] = weakref.WeakSet()
         """Of all speeches, for when a Mux is given up."""
@@ -354,6 +356,9 @@ class Engine:
             cut = exc
             raise
         finally:
+            if not isinstance(cut, GeneratorExit):  # then there is no loop to wait in
+                with anyio.CancelScope(shield=True):
+                    await self.dialler.aclose()
             self.closed = True
             if cut is not None or not self._wound_up:
                 self._give_up(cut or asyncio.CancelledError())
@@ -515,7 +520,7 @@ class Wire:
         secret = await _secret(configuration.keys[plan.number])
         handshake = self._conn.handshake(secret)
         target = configuration.target(handshake, plan.traits.max_message)
-        transport, _ = await connect(target, self._dial.timeout)
+        transport = await self._engine.dialler.connect(target, self._dial.timeout)
         return transport, handshake.first_frames
 
     async def _write(self, transport: AsyncTransport, first_frames: Sequence[Frame]) -> None:

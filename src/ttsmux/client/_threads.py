@@ -33,6 +33,7 @@ from ..core.speech import Speech
 from ..errors import AuthError, ConnectError, ConnectionLost, Error, ForkedProcess
 from ..settings import Secret
 from ..transports.base import DialError, Pong, SendError, SyncTransport
+from ..transports.dial import Dialler
 from ..transports.websocket_client import connect
 from . import events
 from .options import Configuration
@@ -94,6 +95,7 @@ class Engine:
         self.configuration = configuration
         self.lock = threading.Lock()
         self.mux = self._new_mux()
+        self.dialler = Dialler(connect)
         self.closed = False
         self.waiters: weakref.WeakSet[Waiter] = weakref.WeakSet()
         """Of all speeches, for when a Mux is given up."""
@@ -243,6 +245,7 @@ class Engine:
                 # Nobody else keeps the deadlines.
                 events.log([Event("client.fault", {"error": type(exc).__name__})])
                 self._bell.wait(_PAUSE)
+        self.dialler.close()
 
     def _turn(self) -> bool:
         """Wait for what is due next and do it; return whether there is more to come."""
@@ -376,7 +379,9 @@ class Wire:
             secret = _secret(configuration.keys[plan.number])
             handshake = self._conn.handshake(secret)
             target = configuration.target(handshake, plan.traits.max_message)
-            transport, _ = connect(target, self._dial.timeout, lambda: self._given_up)
+            transport = self._engine.dialler.connect(
+                target, self._dial.timeout, lambda: self._given_up
+            )
         except DialError as exc:
             return exc.failure
         except Error as exc:

@@ -77,12 +77,8 @@ def connect(
     context = None
     if where.secure:
         context = target.ssl_context or default_context()
-    sock = _connected(where, proxy, budget)
+    sock = open_socket(where, proxy, context, budget)
     try:
-        if proxy is not None:
-            _tunnel(sock, where, proxy, budget)
-        if context is not None:
-            sock = _secured(sock, context, where, budget)
         response = upgrade.over(sock, budget)
     except GaveUp as exc:
         sock.close()
@@ -106,6 +102,29 @@ def _prepared(target: Target) -> tuple[Endpoint, Proxy | None, _Upgrade] | Error
         return where, proxy_for(target.proxy, where), _Upgrade(target, where)
     except Undialable as exc:
         return exc.error
+
+
+def open_socket(
+    where: Endpoint, proxy: Proxy | None, context: ssl.SSLContext | None, budget: Budget
+) -> socket.socket:
+    """
+    Return a socket to *where*, through *proxy* and with TLS where they are given.
+
+    Raises `DialError`; no socket stays open then.
+    """
+    sock = _connected(where, proxy, budget)
+    try:
+        if proxy is not None:
+            _tunnel(sock, where, proxy, budget)
+        if context is not None:
+            sock = _secured(sock, context, where, budget)
+    except GaveUp as exc:
+        sock.close()
+        raise DialError(exc.failure) from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _connected(where: Endpoint, proxy: Proxy | None, budget: Budget) -> socket.socket:
