@@ -7,7 +7,7 @@ Pure but for the classes of httpx. What runs it is in ``http.py``.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import attrs
@@ -91,9 +91,9 @@ class _Once:
         raise StopAsyncIteration
 
 
-def prepare(target: Target, context: ssl.SSLContext) -> Order:
+def prepare(target: Target, context: Callable[[], ssl.SSLContext]) -> Order:
     """
-    Make a request of *target*; *context* is for where it brings none.
+    Make a request of *target*; *context* gives the settings for TLS where it brings none.
 
     Raises:
         DialError: it makes no sense.
@@ -104,7 +104,7 @@ def prepare(target: Target, context: ssl.SSLContext) -> Order:
     return found
 
 
-def _prepared(target: Target, context: ssl.SSLContext) -> Order | Error:
+def _prepared(target: Target, context: Callable[[], ssl.SSLContext]) -> Order | Error:
     # Returned and not raised: no exception that was made of a URL is in the chain of ours.
     try:
         where = endpoint(target.url, REQUEST)
@@ -123,7 +123,7 @@ def _prepared(target: Target, context: ssl.SSLContext) -> Order | Error:
         return Order(
             where=where,
             proxy=proxy_for(target.proxy, where),
-            context=(target.ssl_context or context) if where.secure else None,
+            context=(target.ssl_context or context()) if where.secure else None,
             url=f"{REQUEST[where.secure]}://{where.authority}{where.resource}",
             headers=tuple(
                 (name.encode(), value.encode("latin-1")) for name, value in {**kept, **own}.items()

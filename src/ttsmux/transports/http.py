@@ -97,7 +97,7 @@ class Http:
         Nothing is sent, nor connected, before its first frame. *timeout* seconds are for the
         connection then; *cancelled* is asked meanwhile. Raises `DialError`.
         """
-        return HttpTransport(self, prepare(target, default_context()), timeout, cancelled)
+        return HttpTransport(self, prepare(target, default_context), timeout, cancelled)
 
     def close(self) -> None:
         """Close the connections that no request uses, and the others when they are done."""
@@ -360,7 +360,7 @@ class AsyncHttp:
         Nothing is sent, nor connected, before its first frame; *timeout* seconds are for the
         connection then. Raises `DialError`.
         """
-        return AsyncHttpTransport(self, prepare(target, default_context()), timeout)
+        return AsyncHttpTransport(self, prepare(target, default_context), timeout)
 
     async def aclose(self) -> None:
         """Close the connections, also those that requests use."""
