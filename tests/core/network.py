@@ -863,6 +863,8 @@ class World:
         self.waiters: list[Waiter] = []
         self.trace: list[str] = []
         self.dials = 0
+        self.leases: dict[Connection, Speech] = {}
+        """Seats that were kept, after the last step, for a speech between two generations."""
         self.banned: dict[object, float] = {}
         """Until when a provider has asked not to be dialled."""
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -1015,6 +1017,11 @@ class World:
         self.served.update(c.speech for c in self.callers if c.speech and c.speech.generation)
         for conn in dialled:
             self.check_dial(conn)
+        for conn, speech in self.leases.items():
+            others = [gen for gen in conn.live if gen.speech is not speech]
+            goes_on = speech.state in (SpeechState.WAITING, SpeechState.SPEAKING)
+            require(not goes_on or not others, f"{others} came between two sentences of {speech!r}")
+        self.leases = {conn: speech for speech, conn in pool._leases.items()}
 
     def check_queue(self) -> None:
         """Nobody waits while there is a seat."""
