@@ -21,6 +21,7 @@ from ..adapter import (
     FLAG,
     NUMBER,
     TEXT,
+    WHOLE,
     Adapter,
     Audio,
     Closed,
@@ -186,7 +187,7 @@ class Gradium(_Voice):
 
     pronunciation_id: str | None = attrs.field(default=None, validator=TEXT)
     retry_for_s: float | None = attrs.field(default=None, validator=NUMBER)
-    seats: int = 8
+    seats: int = attrs.field(default=8, validator=WHOLE)
     id_field: Literal["client_req_id", "client_request_id"] = "client_req_id"
 
     def __attrs_post_init__(self) -> None:

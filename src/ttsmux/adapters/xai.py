@@ -20,6 +20,7 @@ import pybase64
 from ..adapter import (
     FLAG,
     NUMBER,
+    WHOLE,
     Adapter,
     Audio,
     CancelAck,
@@ -112,7 +113,7 @@ class _Voice(Adapter):
     name: ClassVar[str] = "xai"
 
     speed: float | None = attrs.field(default=None, validator=NUMBER)
-    optimize_streaming_latency: int | None = attrs.field(default=None, validator=NUMBER)
+    optimize_streaming_latency: int | None = attrs.field(default=None, validator=WHOLE)
     text_normalization: bool | None = attrs.field(default=None, validator=FLAG)
     with_timestamps: bool = attrs.field(default=False, validator=FLAG)
 

@@ -49,8 +49,9 @@ from ttsmux.transports._requests import (
     surplus,
 )
 from ttsmux.transports._socket import READ_SIZE, Budget, GaveUp, Wire, ready
+from ttsmux.transports._tls import default_context
 from ttsmux.transports.base import DialError, Ping, Pong, SendError, Sink, Target
-from ttsmux.transports.websocket_client import default_context, open_socket
+from ttsmux.transports.websocket_client import open_socket
 
 _SEND_SIZE = 64 * 1024
 _Fault = Closed | DialFailure | Error
