@@ -180,7 +180,8 @@ def test_after_the_first_audio_it_fails(
         take.failed(kind)
         take.began()
         assert isinstance(take.error, ttsmux.Error) and take.error.delivered is not None
-        assert take.error.delivered.bytes == len(take.audio)
+        # Counted when it failed: a reader may have had a part of it still to fetch.
+        assert take.error.delivered.bytes <= len(take.audio)
 
     play(runtime, provider, script, client={"retry": ONCE}, faults=[f"{fault}@{place}"])
 
