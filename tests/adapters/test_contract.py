@@ -87,8 +87,8 @@ def test_times(adapter: Adapter) -> None:
     """All positive; a keepalive comes before what it prevents."""
     traits = adapter.tuned()
     names = (
-        "acknowledgement", "release_after", "source_pause", "generation_keepalive",
-        "connection_keepalive", "ping", "max_idle", "max_age",
+        "acknowledgement", "release_after", "release_soon", "source_pause",
+        "generation_keepalive", "connection_keepalive", "ping", "max_idle", "max_age",
     )  # fmt: skip
     for name in names:
         value = getattr(traits, name)
