@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .adapters.elevenlabs import ElevenLabs as ElevenLabs
     from .adapters.gradium import Gradium as Gradium
     from .adapters.xai import XAI as XAI
     from .audio import AudioChunk as AudioChunk
@@ -82,6 +83,7 @@ _ERRORS = (
 )  # fmt: skip
 
 _WHERE = {
+    "ElevenLabs": "adapters.elevenlabs",
     "Gradium": "adapters.gradium",
     "XAI": "adapters.xai",
     "AudioChunk": "audio",
