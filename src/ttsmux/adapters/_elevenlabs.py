@@ -64,7 +64,6 @@ _MAX_SEED = 4294967295
 _MAX_DICTIONARIES = 3
 _MAX_CHUNK = 500
 _CONFLICT, POLICY = 409, 1008
-_WHOLE = attrs.validators.optional(attrs.validators.instance_of(int))
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -78,7 +77,7 @@ def within(low: float, high: float) -> Callable[[Adapter, object, float | None],
         NUMBER(adapter, attribute, value)
         if value is not None and not low <= value <= high:
             name = getattr(attribute, "name", "it")
-            msg = f"{name} is from {low:g} to {high:g}, not {value:g}"
+            msg = f"{name} is from {low} to {high}, not {value}"
             raise ConfigError(msg, provider=adapter.name, phase="config")
 
     return check
@@ -89,7 +88,10 @@ def whole(low: int, high: int) -> Callable[[Adapter, object, int | None], None]:
     in_range = within(low, high)
 
     def check(adapter: Adapter, attribute: object, value: int | None) -> None:
-        _WHOLE(adapter, attribute, value)
+        given: object = value
+        if isinstance(given, float):
+            msg = f"{getattr(attribute, 'name', 'it')} takes a whole number, not {given:g}"
+            raise TypeError(msg)
         in_range(adapter, attribute, value)
 
     return check
@@ -101,7 +103,7 @@ def one_of(*values: object) -> Callable[[Adapter, object, object], None]:
     def check(adapter: Adapter, attribute: object, value: object) -> None:
         if value not in values:
             name = getattr(attribute, "name", "it")
-            msg = f"{name} is one of {', '.join(map(str, values))}"
+            msg = f"{name} is one of {', '.join(str(it) for it in values if it is not None)}"
             raise ConfigError(msg, provider=adapter.name, phase="config")
 
     return check
@@ -129,9 +131,10 @@ def numbers(value: Iterable[float] | str | None) -> tuple[float, ...] | None:
     return None if value is None else tuple(value)
 
 
-def are_chunks(adapter: Adapter, _: object, value: tuple[object, ...] | None) -> None:
+def are_chunks(adapter: Adapter, _: object, value: tuple[float, ...] | None) -> None:
     """Check a `chunk_length_schedule`. Below 50 is not in the vendor's schema, and was seen."""
-    good = all(isinstance(size, int | float) and 0 < size <= _MAX_CHUNK for size in value or ())
+    sizes: tuple[object, ...] = value or ()
+    good = all(isinstance(size, int | float) and 0 < size <= _MAX_CHUNK for size in sizes)
     if not good or value == ():
         msg = f"chunk_length_schedule takes numbers of characters, up to {_MAX_CHUNK}"
         raise ConfigError(msg, provider=adapter.name, phase="config")
