@@ -345,7 +345,11 @@ class Track:
     def words(self, id: str | None, characters: Iterable[_Unit]) -> list[Signal]:
         """Turn times of characters, counted from the start of the generation, into words'."""
         units: list[_Unit] = []
+        last = 0.0
         for text, start, stop in characters:
+            if start < last:
+                continue  # where the vendor's times start over they repeat what was told
+            last = start
             # An entry may hold several characters, and spaces among them.
             for part in _SPACES.split(text):
                 if not part or part.isspace():
