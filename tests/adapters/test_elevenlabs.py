@@ -249,6 +249,7 @@ def test_an_interruption_between_the_flush_and_the_close() -> None:
     gen = begin(multi, "g1")
     list(finish(multi, gen))
     assert parsed(multi.interrupt(gen)) == [closing()]
+    assert list(single.interrupt(begin(single))) == [], "nothing there says stop"
 
 
 def test_an_interruption_after_the_close_sends_nothing() -> None:
@@ -348,7 +349,10 @@ def make(**options: object) -> ElevenLabs:
     [
         ({"model": "eleven_turbo_v2_5"}, {"model_id": "eleven_turbo_v2_5"}),
         ({"language": "fr"}, {"language_code": "fr"}),
-        ({"language": "fr", "model": "eleven_multilingual_v2"}, {"model_id": "eleven_multilingual_v2"}),
+        *(
+            ({"language": "fr", "model": model}, {"model_id": model})
+            for model in ("eleven_multilingual_v2", "eleven_flash_v2")
+        ),
         ({"format": "mulaw_8000"}, {"output_format": "ulaw_8000"}),
         ({"format": "alaw_8000"}, {"output_format": "alaw_8000"}),
         ({"format": "pcm_44100"}, {"output_format": "pcm_44100"}),
@@ -624,7 +628,9 @@ def test_times_under_all_their_names(starts: str, lengths: str) -> None:
 def test_times_that_start_over_repeat_what_was_told() -> None:
     """Seen with dictionaries and with Flash: two passes over a sentence."""
     twice = {name: values * 2 for name, values in chars("One two ").items()}  # type: ignore[operator]
-    assert marks(decode(plain, {"alignment": twice})) == [("One", 0.0, 0.3), ("two", 0.4, 0.7)]
+    more = {"alignment": chars("six ", begin=800)}
+    signals = decode(plain, {"alignment": twice}, more)
+    assert marks(signals) == [("One", 0.0, 0.3), ("two", 0.4, 0.7), ("six", 0.8, 1.1)]
 
 
 @pytest.mark.parametrize("dictionaries", [True, False])

@@ -345,10 +345,12 @@ class Track:
     def words(self, id: str | None, characters: Iterable[_Unit]) -> list[Signal]:
         """Turn times of characters, counted from the start of the generation, into words'."""
         units: list[_Unit] = []
-        last = 0.0
+        last, again = 0.0, False
         for text, start, stop in characters:
-            if start < last:
-                continue  # where the vendor's times start over they repeat what was told
+            # Where the vendor's times start over they repeat what was told.
+            again = again or start < last
+            if again and start <= last:
+                continue
             last = start
             # An entry may hold several characters, and spaces among them.
             for part in _SPACES.split(text):

@@ -240,6 +240,8 @@ class ElevenLabs(ElevenLabsSettings):
         return self.flush(gen) if self.endpoint == "multi" else self._frame(gen, text="")
 
     def release(self, gen: Generation) -> Iterable[Frame]:
+        if self.endpoint == "single":
+            return ()
         gen.scratch["closed"] = True
         return self._frame(gen, close_context=True)
 
