@@ -1,5 +1,6 @@
 """
-ElevenLabs' text-to-speech sockets: contexts side by side, or one generation and the end.
+ElevenLabs' text-to-speech sockets: contexts side by side, or one generation and the end. Its HTTP
+routes are in `elevenlabs_http`.
 
 A message has no type; its fields tell what it is. A context ends only when it is closed, and counts
 until it has ended: a sixth closes the socket. MP3 and Opus are not simulated. Where the vendor's
@@ -17,6 +18,7 @@ from typing import ClassVar, Literal
 import attrs
 import msgspec
 
+from . import elevenlabs_http
 from .elevenlabs_rules import (
     DEFAULT_TIMEOUT,
     FORMATS,
@@ -32,13 +34,14 @@ from .elevenlabs_rules import (
     TRIGGER_AT,
     Refusal,
     Refused,
+    characters,
     check_fields,
     check_locators,
     check_query,
     check_settings,
     read_schedule,
 )
-from .engines import Word
+from .exchange import Exchange
 from .generation import Chunk, Generation
 from .provider import Provider, Stage, flag, names, number, one_of
 from .session import JSON, Session
@@ -78,7 +81,8 @@ class ElevenLabs(Provider):
     *spelling*: which name the durations have. *restarts*: times start over, as with dictionaries;
     ``normalizedAlignment`` then has them once. *error*, *error_code*, *error_id*, *error_close*:
     how the ``error`` fault looks; an error with an id ends its context only, one without closes.
-    *error_shape*: of an HTTP error's body.
+    *error_shape*: of an HTTP error's body. *http_error*: what fails before any audio is a status,
+    or a success whose body is no audio.
     """
 
     name: ClassVar[str] = "elevenlabs"
@@ -107,6 +111,7 @@ class ElevenLabs(Provider):
     error_id: bool = flag(False)
     error_close: bool | None = flag(None)
     error_shape: Literal["code", "status", "list"] = one_of("code", "status", "list")
+    http_error: Literal["status", "body"] = one_of("status", "body")
 
     def serves(self, path: str) -> bool:
         return PATH.fullmatch(path) is not None
@@ -140,6 +145,11 @@ class ElevenLabs(Provider):
     def session(self, stage: Stage, wire: Wire, conn: int, request: Request) -> Session:
         kind = MultiSession if request.path.endswith("/multi-stream-input") else SingleSession
         return kind(self, stage, wire, conn, request)
+
+    def request(
+        self, stage: Stage, wire: Wire, conn: int, request: Request
+    ) -> Response | Exchange | None:
+        return elevenlabs_http.answer(self, stage, wire, conn, request)
 
     def refusal(self, status: int, message: str) -> Response:
         kind, code = CODES.get(status, ("internal_error", "internal_error"))
@@ -350,7 +360,7 @@ class ElevenLabsSession(Session):
         frame["alignment"] = frame["normalizedAlignment"] = None
         words = chunk.words if provider.timing == "each" else (*chunk.words, *gen.ahead())
         for word in words:
-            context.chars.extend(_characters(word))
+            context.chars.extend(characters(word))
         told = []
         while context.chars and (provider.timing == "first" or context.chars[0][1] < chunk.stop):
             told.append(context.chars.popleft())
@@ -508,13 +518,3 @@ class SingleSession(ElevenLabsSession):
         super().done(gen, marker=marker)
         if marker:
             self.close(1000)
-
-
-def _characters(word: Word) -> list[tuple[str, float, float]]:
-    """Share a word's time out evenly among its characters; the space behind it takes none."""
-    step = (word.stop - word.start) / len(word.text)
-    chars = [
-        (char, word.start + index * step, word.start + (index + 1) * step)
-        for index, char in enumerate(word.text)
-    ]
-    return [*chars, (" ", word.stop, word.stop)]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from .session import JSON
+from .engines import Word
 from .sound import Encoding
+from .speaking import JSON
 
 MAX_CONTEXTS = 5
 MAX_TIMEOUT = 180
@@ -182,3 +183,13 @@ def check_fields(message: JSON) -> None:
     for name in ("flush", "close_context", "close_socket", "try_trigger_generation"):
         if name in message and not isinstance(message[name], bool):
             raise Refused("invalid_parameters", f"{name} must be true or false")
+
+
+def characters(word: Word) -> list[tuple[str, float, float]]:
+    """Share a word's time out evenly among its characters; the space behind it takes none."""
+    step = (word.stop - word.start) / len(word.text)
+    chars = [
+        (char, word.start + index * step, word.start + (index + 1) * step)
+        for index, char in enumerate(word.text)
+    ]
+    return [*chars, (" ", word.stop, word.stop)]
