@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from click.testing import CliRunner
 
+from ttsmux.adapters.elevenlabs import ElevenLabs
 from ttsmux.adapters.gradium import Gradium
 from ttsmux.adapters.xai import XAI
 from ttsmux.cli.app import app
@@ -131,7 +132,7 @@ def test_the_table_of_providers() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
     table = {row[0]: row[1:] for row in rows}
     assert len(table[""]) == len(PROVIDERS)
-    for place, kind in enumerate((Gradium, XAI)):
+    for place, kind in enumerate((ElevenLabs, Gradium, XAI)):
         said, traits = {label: cells[place] for label, cells in table.items()}, kind.traits
         assert said[""].lower() == kind.name and said["key"] == f"`{traits.key_variable}`"
         assert said["speeches on a connection"].startswith(str(traits.seats))
@@ -145,7 +146,7 @@ def test_the_table_of_providers() -> None:
         assert traits.voice is None or f"`{traits.voice}`" in said["voice"]
         assert sorted(traits.formats) == sorted(Gradium.traits.formats)
         assert (ROOT / said["more"].partition("(")[2].rstrip(")")).exists()
-    assert table["formats"][1] == "the same"
+    assert table["formats"][1:] == ["the same"] * (len(PROVIDERS) - 1)
 
 
 def test_links_lead_somewhere() -> None:
