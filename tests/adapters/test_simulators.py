@@ -6,7 +6,8 @@ answers is decoded by the adapter. Nothing else is between them but a plain WebS
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import pytest
@@ -663,6 +664,87 @@ def test_elevenlabs_errors(error: str, kind: type[Error], retryable: bool, tagge
         verdict = eleven.verdict(failed, busy=True)
         assert verdict.scope is (Scope.TAINT if tagged else Scope.CONNECTION)
         assert (type(verdict.error), verdict.error.retryable) == (kind, retryable)
+
+
+def asked(sim: Simulator, adapter: Adapter, said: str) -> list[Signal] | DialFailure:
+    """A request as the HTTP transport sends it, its answer cut as the network likes."""
+    shake = adapter.handshake(adapter.options(), KEY)
+    url = urlsplit(shake.url)
+    (frame,) = adapter.text(begin(adapter), said)
+    client = HTTPConnection("127.0.0.1", sim.port, timeout=TIMEOUT)
+    with closing(client):
+        client.request("POST", f"{url.path}?{url.query}", frame, dict(shake.headers))
+        answer = client.getresponse()
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        if answer.status != 200:
+            body = answer.read().decode()
+            return DialFailure(status=answer.status, headers=headers, body=body)
+        wire = Wire(adapter.options())
+        wire.headers = headers
+        signals: list[Signal] = []
+        while piece := answer.read(997):
+            signals += adapter.decode_binary(piece, wire)
+        return [*signals, *adapter.decode_binary(b"", wire)]
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("timing", ["first", "each"])
+@pytest.mark.parametrize("format", ["pcm_24000", "pcm_16000"])
+def test_elevenlabs_over_http(timed: bool, timing: str, format: str) -> None:
+    """The same voice with the same settings; the end of the body is the end."""
+    adapter = ElevenLabs(
+        voice=VOICE,
+        stability=0.5,
+        language="fr",
+        seed=1,
+        apply_text_normalization="off",
+        apply_language_text_normalization=True,
+        enable_logging=False,
+        pronunciation_dictionaries=[("a", "1")],
+        with_timestamps=timed,
+        format=format,
+    ).rest()
+    assert adapter is not None
+    with Simulator("elevenlabs", timing=timing) as sim:
+        signals = asked(sim, adapter, "Hello there, you.")
+        assert isinstance(signals, list) and signals[-1] == OutputEnd()
+        rate = adapter.options().format.rate
+        assert spoken(signals, rate=rate) == "Hello there, you."
+        assert marked(signals) == ("Hello there, you." if timed else "")
+        assert violations(sim) == []
+
+
+@pytest.mark.parametrize("way", ["status", "body"])
+def test_elevenlabs_over_http_a_failure(way: str) -> None:
+    """A status, or an error in the place of audio: worth another try."""
+    adapter = ElevenLabs(voice=VOICE).rest()
+    assert adapter is not None
+    with Simulator("elevenlabs", faults=["error=No voice today"], http_error=way) as sim:
+        found = asked(sim, adapter, "Hello.")
+        fault = found if isinstance(found, DialFailure) else failure(found[0])
+        verdict = adapter.verdict(fault, busy=True)
+        assert verdict.scope is Scope.CONNECTION and verdict.error.retryable
+        assert "No voice today" in verdict.error.message
+
+
+@pytest.mark.parametrize(
+    ("faults", "options", "kind", "wait"),
+    [
+        (["status=429;retry-after=2"], {}, RateLimitError, 2.0),
+        ([], {"voice": "nope"}, NotFoundError, None),
+        ([], {"model": "eleven_mono_v0"}, ConfigError, None),
+    ],
+)
+def test_elevenlabs_over_http_a_refusal(
+    faults: list[str], options: dict[str, object], kind: type[Error], wait: float | None
+) -> None:
+    adapter = make("elevenlabs", **options).rest()
+    assert adapter is not None
+    with Simulator("elevenlabs", faults=faults) as sim:
+        found = asked(sim, adapter, "Hello.")
+        assert isinstance(found, DialFailure)
+        error = adapter.verdict(found, busy=True).error
+        assert (type(error), error.retry_after) == (kind, wait)
 
 
 def test_elevenlabs_a_message_of_two_megabytes() -> None:
