@@ -18,6 +18,7 @@ import pybase64
 from ..adapter import (
     FLAG,
     NUMBER,
+    WHOLE,
     Adapter,
     DialFailure,
     Marks,
@@ -88,10 +89,7 @@ def whole(low: int, high: int) -> Callable[[Adapter, object, int | None], None]:
     in_range = within(low, high)
 
     def check(adapter: Adapter, attribute: object, value: int | None) -> None:
-        given: object = value
-        if isinstance(given, float):
-            msg = f"{getattr(attribute, 'name', 'it')} takes a whole number, not {given:g}"
-            raise TypeError(msg)
+        WHOLE(adapter, attribute, value)
         in_range(adapter, attribute, value)
 
     return check
