@@ -154,7 +154,7 @@ def test_importing_the_package_imports_nothing_else() -> None:
 
 def test_naming_a_provider_imports_no_transport() -> None:
     """An adapter is a table and a few functions."""
-    assert imported("import ttsmux; ttsmux.XAI; ttsmux.Gradium") == ["msgspec"]
+    assert imported("import ttsmux; ttsmux.XAI; ttsmux.Gradium; ttsmux.ElevenLabs") == ["msgspec"]
 
 
 @pytest.mark.parametrize(

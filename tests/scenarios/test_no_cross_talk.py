@@ -21,7 +21,7 @@ from ttsmux.core.generation import LiveGeneration
 from ttsmux.core.states import Trust
 
 from .scripts import LONG
-from .stage import RUNTIMES, Take, World, audio_sent, events, play, received, sent
+from .stage import PROVIDERS, RUNTIMES, Take, World, audio_sent, events, play, received, sent
 
 TURNS = 50
 BARGE_INS = [
@@ -197,6 +197,23 @@ def test_a_server_that_speaks_on_after_the_next_turn_has_begun(runtime: str) -> 
 
 
 @on_every_runtime
+def test_fifty_barge_ins_on_elevenlabs_never_open_a_sixth_context(runtime: str) -> None:
+    """Old audio goes on beside the next turn, on as many sockets as that takes."""
+
+    async def script(w: World) -> None:
+        await _barge_in(w, TURNS)
+        for take in w.takes[:-1]:
+            take.broke_off()
+        w.takes[-1].said()
+        assert not strangers(w.takes)
+        await w.seen(lambda log: len(spoke_on(w)) >= TURNS)
+        assert not events(w.sim.log, "violation")
+        assert not events(w.sim.log, "close", by="server")
+
+    play(runtime, "elevenlabs", script, client={"pool": ttsmux.PoolLimits()}, rtf=0.002)
+
+
+@on_every_runtime
 def test_fifty_barge_ins_on_gradium_are_muted_by_id(runtime: str) -> None:
     """Old audio goes on for as long as it lasts, on the socket that serves the next turn."""
 
@@ -214,7 +231,7 @@ def test_fifty_barge_ins_on_gradium_are_muted_by_id(runtime: str) -> None:
 
 
 @on_every_runtime
-@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_twelve_at_once_interrupt_two_in_five(runtime: str, provider: str) -> None:
     """120 speeches of twelve threads or tasks, on connections that are shared and used again."""
 

@@ -15,7 +15,7 @@ from tests.transports.peers import Listener, Peer
 from ttsmux.adapter import Handshake, Options
 
 from .scripts import LONG
-from .stage import RUNTIMES, World, events, facts_of, play
+from .stage import PROVIDERS, RUNTIMES, World, events, facts_of, play
 
 CANARY = "canary-5c1f-sings-in-the-coal-mine"
 TEXT = "nightingale"
@@ -91,7 +91,7 @@ def shown(exc: BaseException) -> str:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize(("client", "simulator"), [r[1:] for r in RUNS], ids=[r[0] for r in RUNS])
 def test_the_key_is_shown_nowhere(
     runtime: str, provider: str, client: dict, simulator: dict, records: Records

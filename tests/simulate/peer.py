@@ -14,7 +14,12 @@ from ttsmux.simulate.engines.tone import Heard, decode
 
 XAI = "/v1/tts?language=en&voice=eve&codec=pcm&sample_rate=24000"
 GRADIUM = "/api/speech/tts"
+ELEVENLABS = (
+    "/v1/text-to-speech/V1/multi-stream-input?model_id=eleven_flash_v2_5&output_format=pcm_24000"
+)
+PATHS = {"elevenlabs": ELEVENLABS, "gradium": GRADIUM, "xai": XAI}
 HEADERS = {"Authorization": "Bearer a-secret-api-key", "x-api-key": "a-secret-api-key"}
+HEADERS["xi-api-key"] = HEADERS["x-api-key"]
 
 TIMEOUT = 5.0
 
@@ -58,7 +63,7 @@ def dial(
     ssl_context: ssl.SSLContext | None = None,
 ) -> Iterator[Peer]:
     with connect(
-        sim.url + (path or (XAI if sim.provider == "xai" else GRADIUM)),
+        sim.url + (path or PATHS[sim.provider]),
         additional_headers=HEADERS if headers is None else headers,
         ssl=ssl_context,
         proxy=None,

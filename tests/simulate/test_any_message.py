@@ -1,5 +1,6 @@
 """Whatever a client sends, the server answers by its rules and stays up."""
 
+import base64
 import contextlib
 import gc
 import logging
@@ -9,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from tests.simulate.peer import Peer, dial, happened, records, text
+from tests.simulate.peer import ELEVENLABS, Peer, dial, happened, records, text
 from ttsmux.simulate import Simulator
+from ttsmux.simulate.engines.tone import decode_text
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -41,6 +43,20 @@ GRADIUM_FRAMES = frames(
     close_ws_on_eos=st.booleans(),
     json_config=st.sampled_from(["{}", "{", '{"temp": 9}', '{"rewrite_rules": "fr"}']),
     voice_id=st.sampled_from(["v", "nope"]),
+)
+LOCATOR = {"pronunciation_dictionary_id": "a", "version_id": "1"}
+ELEVENLABS_FRAMES = frames(
+    context_id=st.sampled_from(["a", "b", "c", "d", "e", "f"]),
+    text=TEXT,
+    flush=st.booleans(),
+    close_context=st.booleans(),
+    close_socket=st.booleans(),
+    try_trigger_generation=st.booleans(),
+    voice_settings=st.sampled_from(
+        [{}, {"stability": 0.5}, {"speed": 9}, {"use_speaker_boost": 1}]
+    ),
+    generation_config=st.sampled_from([{}, {"chunk_length_schedule": [50]}, {"x": 1}]),
+    pronunciation_dictionary_locators=st.sampled_from([[], [LOCATOR], [{}]]),
 )
 EVERYTHING = settings(
     max_examples=30,
@@ -94,6 +110,37 @@ def test_gradium(
             peer.say({"type": "text", "text": "End."}, {"type": "end_of_stream"})
             assert text(peer.until("end_of_stream")) == "End."
         check(sim, caplog)
+
+
+@EVERYTHING
+@given(
+    st.lists(ELEVENLABS_FRAMES | st.text(max_size=9) | st.binary(max_size=9), max_size=12),
+    st.sampled_from(["multi-stream-input", "stream-input"]),
+)
+def test_elevenlabs(
+    caplog: pytest.LogCaptureFixture,
+    messages: list[dict[str, object] | str | bytes],
+    socket: str,
+) -> None:
+    """A connection may die of it; the next one works."""
+    path = ELEVENLABS.replace("multi-stream-input", socket) + "&sync_alignment=true"
+    with Simulator("elevenlabs", restarts=True) as sim:
+        with dial(sim, path) as peer:
+            exchange(peer, messages)
+        with dial(sim) as peer:
+            peer.say(
+                {"context_id": "z", "text": "End. "}, {"context_id": "z", "close_context": True}
+            )
+            while not peer.hear()["isFinal"]:
+                pass
+            assert pcm_of(peer) == "End."
+        check(sim, caplog)
+
+
+def pcm_of(peer: Peer) -> str:
+    """What was spoken on a connection that says nothing of types."""
+    audio = [str(event.get("audio") or "") for event in peer.events]
+    return decode_text(b"".join(map(base64.b64decode, audio)), 24000)
 
 
 @pytest.mark.parametrize("depth", [100, 400, 700, 990, 5000])

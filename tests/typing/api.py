@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import assert_type
 
 import ttsmux
-from ttsmux import XAI, AsyncClient, AsyncSpeech, Client, Gradium, Speech
+from ttsmux import XAI, AsyncClient, AsyncSpeech, Client, ElevenLabs, Gradium, Speech
 
 
 def pieces() -> Iterator[str]:
@@ -41,6 +41,7 @@ def play(data: bytes) -> None: ...
 
 def making_clients() -> None:
     Client("gradium", voice="YTpq7expH9539ERJ")
+    Client(ElevenLabs(voice="v", stability=0.5, chunk_length_schedule=[50, 120], region="eu"))
     Client("xai", voice="eve", language="en", with_timestamps=True, format="mulaw_8000")
     Client(Gradium(voice="v", padding_bonus=-1.0, temp=0.7, seats=4))
     Client([Gradium(voice="v"), XAI()], api_key={"gradium": "one", "xai": key})
