@@ -22,6 +22,7 @@ from ttsmux.adapter import (
     Flush,
     Generation,
     Handshake,
+    InputEnd,
     Marks,
     Note,
     OutputEnd,
@@ -37,7 +38,7 @@ from ttsmux.settings import Interrupt
 
 ENTRY_POINTS = {entry.name: entry for entry in entry_points(group="ttsmux.adapters")}
 KINDS: dict[str, type[Adapter]] = {name: entry.load() for name, entry in ENTRY_POINTS.items()}
-SIGNALS = (Ready, Audio, Marks, OutputEnd, Released, CancelAck, Failed, Note)
+SIGNALS = (Ready, Audio, Marks, InputEnd, OutputEnd, Released, CancelAck, Failed, Note)
 SECRET = "sk-5ecret-0123456789"
 
 
