@@ -89,6 +89,10 @@ class Provider(ABC):
     # Whether there is a cancel message, which the acknowledgement faults are about.
     cancels: ClassVar[bool]
 
+    def serves(self, path: str) -> bool:
+        """Tell whether there is a WebSocket at *path*."""
+        return path == self.path
+
     @abstractmethod
     def admit(self, stage: Stage, request: Request) -> Response | None:
         """Refuse an upgrade with a response, or let it pass."""

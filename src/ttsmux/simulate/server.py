@@ -134,7 +134,7 @@ class Server:
         provider, stage = self._provider, self._stage
         stage.log.hide(provider.secret(request))
         await asyncio.sleep(self._handshake)
-        if request.path != provider.path:
+        if not provider.serves(request.path):
             return provider.refusal(404, f"There is nothing at {request.path}")
         if not request.upgrade:
             return provider.refusal(426, "This is a WebSocket endpoint")

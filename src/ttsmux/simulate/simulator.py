@@ -25,6 +25,7 @@ import anyio.to_thread
 from .engines import Engine, create_engine
 from .faults import Fault, FaultPlan, Moment, as_fault
 from .gradium import Gradium
+from .kugelaudio import KugelAudio
 from .log import Log, Record
 from .provider import Provider, Stage
 from .server import Server
@@ -32,7 +33,11 @@ from .xai import XAI
 
 T = TypeVar("T")
 
-_PROVIDERS: Mapping[str, Callable[..., Provider]] = {"gradium": Gradium, "xai": XAI}
+_PROVIDERS: Mapping[str, Callable[..., Provider]] = {
+    "gradium": Gradium,
+    "kugelaudio": KugelAudio,
+    "xai": XAI,
+}
 
 PROVIDERS: tuple[str, ...] = tuple(_PROVIDERS)
 
