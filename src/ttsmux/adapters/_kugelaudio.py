@@ -203,11 +203,9 @@ class KugelVoice(Adapter):
                 verdict.error.retry_after = _RESTART_WAIT
             case DialFailure(status=int(), body=body):
                 with contextlib.suppress(*UNREADABLE):
-                    told = faults.decode(body)
-                    if isinstance(told.error_code, str) and told.error_code in KINDS:
-                        error = error_of(told)
+                    error = error_of(faults.decode(body))
+                    if isinstance(error, ConfigError):  # which has many statuses: 400, 413, 501
                         error.phase = "dial"
-                        error.retry_after = verdict.error.retry_after or error.retry_after
                         return Verdict(verdict.scope, error)
         return verdict
 

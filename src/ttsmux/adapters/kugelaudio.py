@@ -157,7 +157,8 @@ class KugelAudio(KugelVoice):
         dictionary_ids: which of them; an empty list is none.
         word_timestamps: whether word times are asked for.
         extra: further fields for the server, as they are: a mapping, or a JSON object.
-        prepare: whether a voice is named as soon as a connection is open, for a faster start.
+        prepare: whether the voice is named as soon as a connection is open, for a faster start; each
+            voice then has connections of its own.
         seats: contexts that speak at once on one connection (multi).
         settle: seconds to wait for audio after the end of the text before a context is closed;
             None closes it at once (multi).
@@ -170,7 +171,7 @@ class KugelAudio(KugelVoice):
     endpoint: Literal["multi", "stream", "oneshot"] = "multi"
     word_timestamps: bool = attrs.field(default=True, validator=FLAG)
     extra: str | None = attrs.field(default=None, converter=_object, repr=False)
-    prepare: bool = attrs.field(default=True, validator=FLAG)
+    prepare: bool = attrs.field(default=False, validator=FLAG)
     seats: int = attrs.field(default=8, validator=within(1, _MOST_CONTEXTS, whole=True))
     settle: float | None = attrs.field(default=None, validator=within(0.001, 60))
     source_pause: float | None = attrs.field(default=None, validator=within(0.001, 3600))
@@ -208,10 +209,11 @@ class KugelAudio(KugelVoice):
     def pool_key(self, options: Options) -> Hashable:
         # What holds for a socket, and what would stick from a speech that set it to one that does
         # not. In a context the voice's own settings are its own.
-        voice = {} if self.endpoint == "multi" else {**self.voice_settings(options), "voice_id": 0}
+        sticky = self.endpoint != "multi" and (self.cfg_scale, self.max_new_tokens)
         ours = self.endpoint, self.seats, self.settle, self.source_pause
-        settings = self.settings(options)
-        return ours, *voice.items(), *settings.items(), self.word_timestamps, self.extra
+        voice = options.voice if self.prepare else None
+        theirs = self.settings(options).items()
+        return ours, voice, sticky, *theirs, self.word_timestamps, self.extra
 
     def handshake(self, options: Options, secret: str | None) -> Handshake:
         first: dict[str, object] = {}

@@ -3,7 +3,8 @@ KugelAudio's three text-to-speech sockets: contexts side by side, turns, and who
 
 Messages have no type: a key names them, and several may stand in one. Text is gathered until a
 sentence ends, a flush comes, or nothing more for a while; what is handed over then is a chunk, with
-its audio, its word times and its end. Where the vendor's pages say nothing, an option chooses.
+its audio, its word times and its end. Where the vendor's pages say nothing, an option chooses. HTTP
+is in `kugelaudio_http`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import attrs
 import msgspec
 
 from .engines import Word
+from .exchange import Exchange
 from .faults import Moment
 from .generation import Chunk, Generation
+from .kugelaudio_http import PATH, answer
 from .kugelaudio_settings import (
     COMMON,
     NAMES,
@@ -140,6 +143,11 @@ class KugelAudio(Provider):
         code = STATUS.get(name, 500) if status is None else status
         request = {"request_id": "9f2c"} if self.request_ids else {}
         return {"error": message, "error_code": name, "code": code, **request}
+
+    def request(
+        self, stage: Stage, wire: Wire, conn: int, request: Request
+    ) -> Response | Exchange | None:
+        return answer(self, stage, wire, conn, request) if request.path == PATH else None
 
     def session(self, stage: Stage, wire: Wire, conn: int, request: Request) -> Session:
         match request.path:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from .session import JSON
 from .sound import Encoding
+from .speaking import JSON
 
 NATIVE_RATE = 24000
 MAX_TEXT = 10_000
