@@ -78,7 +78,7 @@ _RESTART_WAIT = 1.0
 _FORMATS = {"mulaw_8000": "ulaw_8000", "pcm_44100": None}
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
-_PREFIX = re.compile(r"(eu|us|global)-")
+_PREFIX = re.compile(r"\A(?:eu|us|global)-")
 _MOST_DICTIONARIES = 50
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -217,7 +217,7 @@ def host(secret: str | None) -> str:
 
 def credentials(secret: str | None) -> dict[str, str]:
     """Return the header with the key, without the prefix: the server knows none."""
-    return {"X-API-Key": _PREFIX.sub("", secret, count=1)} if secret else {}
+    return {"X-API-Key": _PREFIX.sub("", secret)} if secret else {}
 
 
 def error_of(fault: Fault) -> Error:

@@ -157,8 +157,8 @@ class KugelAudio(KugelVoice):
         dictionary_ids: which of them; an empty list is none.
         word_timestamps: whether word times are asked for.
         extra: further fields for the server, as they are: a mapping, or a JSON object.
-        prepare: whether the voice is named as soon as a connection is open, for a faster start; each
-            voice then has connections of its own.
+        prepare: whether the voice is named as soon as a connection is open, for a faster start;
+            each voice then has connections of its own.
         seats: contexts that speak at once on one connection (multi).
         settle: seconds to wait for audio after the end of the text before a context is closed;
             None closes it at once (multi).
