@@ -16,6 +16,8 @@ import msgspec
 
 from ..adapter import (
     FLAG,
+    NUMBER,
+    WHOLE,
     Adapter,
     Closed,
     DialFailure,
@@ -118,19 +120,13 @@ class Fault(msgspec.Struct):
 faults = msgspec.json.Decoder(Fault)
 
 
-def within(low: float, high: float, *, whole: bool = False) -> Callable[..., None]:
+def within(low: float, high: float, kind: Callable[..., None] = NUMBER) -> Callable[..., None]:
     """Return a check for a number in a range: others the server would clamp without a word."""
-    kinds = int if whole else (int, float)
 
-    def check(instance: object, attribute: object, value: object) -> None:
-        if value is None:
-            return
-        name = getattr(attribute, "name", "it")
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            msg = f"{name} takes a {'whole ' if whole else ''}number, not {type(value).__name__}"
-            raise TypeError(msg)
-        if not low <= value <= high:
-            msg = f"{name} is a number from {low:g} to {high:g}, not {value}"
+    def check(instance: object, attribute: attrs.Attribute[object], value: float | None) -> None:
+        kind(instance, attribute, value)
+        if value is not None and not low <= value <= high:
+            msg = f"{attribute.name} is a number from {low:g} to {high:g}, not {value}"
             raise ConfigError(msg, provider="kugelaudio", phase="config")
 
     return check
@@ -151,10 +147,10 @@ class KugelVoice(Adapter):
 
     cfg_scale: float | None = attrs.field(default=None, validator=within(1.2, 2.5))
     temperature: float | None = attrs.field(default=None, validator=within(0, 1))
-    max_new_tokens: int | None = attrs.field(default=None, validator=within(1, 2048, whole=True))
+    max_new_tokens: int | None = attrs.field(default=None, validator=within(1, 2048, WHOLE))
     speed: float | None = attrs.field(default=None, validator=within(0.8, 1.2))
     normalize: bool | None = attrs.field(default=None, validator=FLAG)
-    project_id: int | None = attrs.field(default=None, validator=within(0, 2**53, whole=True))
+    project_id: int | None = attrs.field(default=None, validator=within(0, 2**53, WHOLE))
     dictionary_ids: tuple[int, ...] | None = attrs.field(default=None, converter=_ids)
 
     def __attrs_post_init__(self) -> None:

@@ -19,6 +19,7 @@ import pybase64
 
 from ..adapter import (
     FLAG,
+    WHOLE,
     Adapter,
     Audio,
     Base,
@@ -172,7 +173,7 @@ class KugelAudio(KugelVoice):
     word_timestamps: bool = attrs.field(default=True, validator=FLAG)
     extra: str | None = attrs.field(default=None, converter=_object, repr=False)
     prepare: bool = attrs.field(default=False, validator=FLAG)
-    seats: int = attrs.field(default=8, validator=within(1, _MOST_CONTEXTS, whole=True))
+    seats: int = attrs.field(default=8, validator=within(1, _MOST_CONTEXTS, WHOLE))
     settle: float | None = attrs.field(default=None, validator=within(0.001, 60))
     source_pause: float | None = attrs.field(default=None, validator=within(0.001, 3600))
 
