@@ -158,7 +158,7 @@ def test_a_simulator_never_sees_the_users_key() -> None:
     [
         (
             ("--provider", "acme"),
-            "no provider is called 'acme'; there are: elevenlabs, gradium, xai",
+            "no provider is called 'acme'; there are: elevenlabs, gradium, kugelaudio, xai",
         ),
         (("--provider", "xai"), "no API key: pass api_key= or set XAI_API_KEY"),
         ((), "Missing option '--provider'"),

@@ -28,12 +28,14 @@ from ttsmux.simulate.engines.tone import ToneEngine, decode_text, tags
 
 T = TypeVar("T")
 
+ID_FIELDS = ("client_req_id", "context_id")
 DEADLINE = 20.0
 """Seconds that any script may take, however slow the machine."""
 RATE = 24000
 KEY = "a-key-that-only-tests-have"
-PROVIDERS = ("elevenlabs", "gradium", "xai")
-EAGER = ("gradium", "xai")
+PROVIDERS = ("elevenlabs", "gradium", "kugelaudio", "kugelaudio:stream", "xai")
+"""Behind a colon stands which of its sockets."""
+EAGER = ("gradium", "kugelaudio", "kugelaudio:stream", "xai")
 """Those that speak what they have; others wait for more of it, for a flush or the end."""
 RUNTIMES = tuple(
     name
@@ -435,9 +437,6 @@ def stale(text: str, audio: bytes) -> bool:
     return not sound(text, audio).startswith(audio)
 
 
-_IDS = ("client_req_id", "context_id")
-
-
 def wire(sim: AsyncSimulator) -> list[list[dict[str, object]]]:
     """Return what the client sent: a list for each connection and id, ids and audio left out."""
     groups: dict[object, list[dict[str, object]]] = {}
@@ -447,8 +446,8 @@ def wire(sim: AsyncSimulator) -> list[list[dict[str, object]]]:
             assert isinstance(frame, dict)
             if "close_socket" in frame:
                 continue  # whether a goodbye outruns the end of its wire is chance
-            key = record["conn"], next((frame[k] for k in _IDS if k in frame), None)
-            plain = {k: "ID" if k in _IDS else v for k, v in frame.items()}
+            key = record["conn"], *(frame.get(field) for field in ID_FIELDS)
+            plain = {k: "ID" if k in ID_FIELDS else v for k, v in frame.items()}
             groups.setdefault(key, []).append(plain)
     return sorted(groups.values(), key=repr)
 
@@ -463,13 +462,18 @@ def events(log: Iterable[dict[str, object]], event: str, **facts: object) -> lis
 
 
 def received(log: Iterable[dict[str, object]], kind: str) -> list[dict[str, Any]]:
-    """Return the records of messages of type *kind* that the simulator got."""
-    return [r for r in events(log, "recv") if r["frame"].get("type") == kind]
+    """Return the records of messages of this kind that the simulator got."""
+    return [r for r in events(log, "recv") if _is(r["frame"], kind)]
 
 
 def sent(log: Iterable[dict[str, object]], kind: str) -> list[dict[str, Any]]:
-    """Return the records of messages of type *kind* that the simulator sent."""
-    return [r for r in events(log, "send") if r["frame"].get("type") == kind]
+    """Return the records of messages of this kind that the simulator sent."""
+    return [r for r in events(log, "send") if _is(r["frame"], kind)]
+
+
+def _is(frame: dict[str, object], kind: str) -> bool:
+    """Tell a message's kind: its type, or where there are no types, the key that names it."""
+    return frame["type"] == kind if "type" in frame else kind in frame
 
 
 def audio_sent(log: Iterable[dict[str, object]], **facts: object) -> list[dict[str, Any]]:
@@ -498,6 +502,9 @@ def play(
 ) -> Trace:
     """Play *script* on *runtime* against a fresh simulator; return its trace without *chance*."""
     stage = face(runtime)
+    provider, _, endpoint = provider.partition(":")
+    if endpoint:
+        client = {"endpoint": endpoint, **(client or {})}
     if "faults" in simulator:
         # Time for all frames of a request to arrive before anything goes wrong.
         simulator.setdefault("ttfa_ms", 15)
