@@ -188,13 +188,14 @@ def _key(
     given = api_key.get(adapter.name) if isinstance(api_key, Mapping) else api_key
     if callable(given) or isinstance(given, Secret):
         return given
-    text = given or os.environ.get(adapter.traits.key_variable)
+    required = adapter.tuned().key_required
+    text = given or (os.environ.get(adapter.traits.key_variable) if required else None)
     if text:
         if not text.isascii() or not text.isprintable() or text != text.strip():
             msg = "the API key has characters that no key has; was it cut or quoted wrongly?"
             raise AuthError(msg, provider=adapter.name, phase="config")
         return Secret(text)
-    if base_url is not None and is_loopback(urlsplit(base_url).hostname):
+    if not required or (base_url is not None and is_loopback(urlsplit(base_url).hostname)):
         return None
     msg = f"no API key: pass api_key= or set {adapter.traits.key_variable}"
     raise AuthError(msg, provider=adapter.name, phase="config")

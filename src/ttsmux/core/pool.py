@@ -459,7 +459,7 @@ class Pool:
         """Return the connections a prewarm stands for: those asked for, and spares behind them."""
         lane = prewarm.lane
         spares = -(-self._target(lane, now) // lane.plan.traits.seats)
-        return min(prewarm.wanted + spares, self.settings.pool.max_size)
+        return min(prewarm.wanted + spares, self._most(lane))
 
     def _warm(self, lane: Lane) -> list[Connection]:
         return [conn for conn in lane.connections if conn.coming or conn.idle]
@@ -522,9 +522,9 @@ class Pool:
         """Begin a dial if backoff and limits allow it."""
         if now < lane.not_before or (lane.failures and lane.coming):
             return False
-        if len(self.connections) >= self.settings.pool.max_size:
+        if crowd := self._crowd(lane):
             if evict:
-                self._evict(lane, now)
+                self._evict(lane, crowd, now)
             return False
         self._dials += 1
         conn = Connection(self._dials, lane, self, lane.refresh, now)
@@ -533,11 +533,27 @@ class Pool:
         self.connections.append(conn)
         return True
 
-    def _evict(self, lane: Lane, now: float) -> None:
+    def _most(self, lane: Lane) -> int:
+        """Return how many connections *lane* may have at most."""
+        allowed, most = lane.plan.traits.connections, self.settings.pool.max_size
+        return most if allowed is None else min(allowed, most)
+
+    def _crowd(self, lane: Lane) -> list[Connection]:
+        """Return those of which one must go before *lane* may have another; none if it may."""
+        allowed = lane.plan.traits.connections
+        if allowed is not None:
+            # A client has one key for a provider, whatever else tells its connections apart.
+            name = lane.plan.adapter.name
+            mine = [conn for conn in self.connections if conn.plan.adapter.name == name]
+            if len(mine) >= allowed:
+                return mine
+        return self.connections if len(self.connections) >= self.settings.pool.max_size else []
+
+    def _evict(self, lane: Lane, crowd: list[Connection], now: float) -> None:
         """Make room for *lane*: hang up what another lane has had idle for longest."""
-        if any(conn.state is ConnectionState.CLOSING for conn in self.connections):
+        if any(conn.state is ConnectionState.CLOSING for conn in crowd):
             return  # room is on its way
-        idle = [conn for conn in self.connections if conn.idle and conn.lane is not lane]
+        idle = [conn for conn in crowd if conn.idle and conn.lane is not lane]
         if idle:
             min(idle, key=lambda conn: conn.idle_since).retire("another voice needs the room", now)
 
@@ -548,11 +564,14 @@ class Pool:
         That is, for a speech that has nowhere else to go; or for a spare, as long as the provider
         has never acknowledged anything.
         """
-        if len(self.connections) < self.settings.pool.max_size:
+        held = [conn for conn in self.connections if conn.state is ConnectionState.BARRIER]
+        if not held:
             return
         demand, starving = self._demand(now), {speech.plan.key for speech in self._seats}
-        for conn in self.connections:
+        for conn in held:
             lane, number = conn.lane, conn.lane.plan.number
+            if not self._crowd(lane):
+                continue
             if (lane.plan.key in starving and not self._supply(lane)) or (
                 number not in self._acknowledged and self._short(lane, demand.get(lane, 0), now)
             ):
@@ -568,7 +587,7 @@ class Pool:
         for prewarm in list(self._prewarms):
             lane = prewarm.lane
             full = len(self._warm(lane)) >= self._wanted(prewarm, now)
-            stuck = len(self.connections) >= self.settings.pool.max_size
+            stuck = bool(self._crowd(lane))
             if (not lane.coming and (full or stuck)) or self.closing or prewarm.due <= now:
                 self._finish(prewarm)
         if not self.connections:
@@ -641,10 +660,10 @@ class Pool:
     def summary(self, plan: Plan) -> str:
         lane = self.lanes.get(plan.key)
         mine = len(lane.connections) if lane else 0
-        return (
-            f"{mine} connections of this kind, {len(self.connections)} of at most "
-            f"{self.settings.pool.max_size} in all"
-        )
+        said = f"{mine} connections of this kind, {len(self.connections)} of at most "
+        said += f"{self.settings.pool.max_size} in all"
+        allowed = plan.traits.connections
+        return said if allowed is None else f"{said}, and {allowed} for a key"
 
     def stats(self) -> PoolStats:
         states = [conn.state for conn in self.connections]
