@@ -140,9 +140,8 @@ class Traits:
         max_text: characters in one message, or in one generation where text is taken whole.
         markup: whether ``<…>`` in the text is markup, never to be cut.
         early_end: what an end of output before the end of input means.
-        release_after: seconds after which the second step of a two-step end is sent if no audio
-        came
-            before; None where ending takes one step.
+        release_after: seconds after which the second step of a two-step end is sent, if no audio
+            came before; None where ending takes one step.
         ends_released: whether `OutputEnd` also frees the slot, so that no `Released` follows.
         source_pause: how long a provider lets a generation lie silent before it ends it.
         generation_keepalive: interval of `keepalive(gen)`, the other remedy for a source pause.

@@ -43,9 +43,9 @@ from ttsmux.adapter import (
 from ttsmux.audio import AudioChunk
 from ttsmux.core.connection import Connection
 from ttsmux.core.effects import Dial, Effect, Event, HangUp, Report, Send, Wake
+from ttsmux.core.lane import Prewarm, Ticket
 from ttsmux.core.ledger import Interruption
 from ttsmux.core.mux import Mux
-from ttsmux.core.pool import Prewarm, Ticket
 from ttsmux.core.route import Route
 from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import ConnectionState

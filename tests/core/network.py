@@ -34,8 +34,8 @@ from ttsmux.adapter import (
 from ttsmux.audio import AudioChunk
 from ttsmux.core.connection import Connection
 from ttsmux.core.effects import Dial, Effect, Event, HangUp, Report, Send, Wake
+from ttsmux.core.lane import Ticket
 from ttsmux.core.mux import Mux
-from ttsmux.core.pool import Ticket
 from ttsmux.core.route import Route
 from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import ConnectionState, SpeechState
@@ -1009,6 +1009,7 @@ class World:
                 require(not waiter.ticket.done, "nobody woke who waits for a ticket")
         if pool._seats:
             self.check_queue()
+            self.check_room(pool._seats[0])
         if queue:
             self.check_order(queue)
         self.served.update(c.speech for c in self.callers if c.speech and c.speech.generation)
@@ -1022,6 +1023,18 @@ class World:
                 lane = self.pool.lanes[speech.plan.key]
                 free = [conn for conn in lane.connections if conn.free_seats > 0]
                 self.require(not free, f"{speech!r} waits beside {free}")
+
+    def check_room(self, speech: Speech) -> None:
+        """Whoever waits longest finds room some time, whatever the other voices have to say."""
+        pool, lane = self.pool, self.pool.lanes[speech.plan.key]
+        since = speech.waiting_since
+        assert since is not None
+        patient = self.now <= since + 1.0 or lane.not_before > self.now or pool.closing
+        if patient or lane.connections or len(pool.connections) < pool.settings.pool.max_size:
+            return
+        leaving = (ConnectionState.DRAINING, ConnectionState.CLOSING)
+        going = [c for c in pool.connections if c.state in leaving or c.coming or c.lessee]
+        self.require(bool(going), f"{speech!r} is kept out by other voices")
 
     def check_order(self, queue: list[tuple[Speech, float]]) -> None:
         """First come, first served; those who were served before come first."""

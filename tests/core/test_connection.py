@@ -607,6 +607,18 @@ def test_discard_lets_neighbours_finish() -> None:
     assert len(harness.doomed()) == 1
 
 
+def test_discard_beside_neighbours_tells_the_provider() -> None:
+    """The connection lives on: speaking what nobody hears would cost time and money."""
+    harness = opened(MULTIPLEXED, interrupt=Interrupt.DISCARD)
+    speech, last = harness.speak("One. "), harness.speak("Two. ")
+    conn = harness.wires[0]
+    harness.interrupt(speech)
+    assert harness.words(conn)[-1] == "cancel"
+    harness.interrupt(last)
+    assert harness.words(conn)[-1] == "bye"
+    assert harness.words(conn).count("cancel") == 1
+
+
 def test_an_interruption_on_a_connection_that_drains_hangs_up() -> None:
     """There is no next speech to keep a barrier for."""
     harness = opened(traits(ping=None, max_age=50.0))

@@ -15,8 +15,10 @@ import pytest
 
 from tests.core.network import World, random_schedule
 from ttsmux.adapter import Closed
-from ttsmux.core.connection import Connection, LiveGeneration
-from ttsmux.core.pool import Lane, Pool, Ticket
+from ttsmux.core.connection import Connection
+from ttsmux.core.generation import LiveGeneration
+from ttsmux.core.lane import Lane, Ticket
+from ttsmux.core.pool import Pool
 from ttsmux.core.speech import Speech
 from ttsmux.core.states import ConnectionInput, ConnectionState, GenerationInput, SpeechState
 
@@ -66,7 +68,7 @@ def a_barrier_is_crossed_before_its_acknowledgement(patch: pytest.MonkeyPatch) -
 def a_barrier_is_broken_by_the_audio_it_should_drop(patch: pytest.MonkeyPatch) -> None:
     def break_it(conn: Connection, id: str | None, gen: object, now: float) -> None:
         if conn.state is ConnectionState.BARRIER:
-            conn._doom("audio came", now)
+            conn.doom("audio came", now)
 
     after(patch, Connection, "_unowned", break_it)
 

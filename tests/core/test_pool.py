@@ -14,7 +14,7 @@ from tests.core.helpers import (
     traits,
 )
 from ttsmux.core.connection import Connection
-from ttsmux.core.pool import Ticket
+from ttsmux.core.lane import Ticket
 from ttsmux.core.route import Route
 from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import ConnectionState, SpeechState
@@ -259,11 +259,58 @@ def test_a_spare_makes_nobody_go() -> None:
 
 
 def test_a_busy_pool_waits() -> None:
-    """With nothing idle, nothing goes."""
+    """With nothing idle, nothing goes for a while: a turn may end, and its connection be idle."""
     harness = opened(QUIET, settings(min_idle=0, max_size=1))
     harness.speak("Busy. ")
     harness.speak("Other. ", line="other")
+    harness.advance(0.9)
+    assert harness.doomed() == []
+
+
+def test_another_voice_is_not_kept_out_for_ever() -> None:
+    """With one voice's queue never empty, the next one gets its turn, in its order."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=1))
+    busy = harness.speak("Busy. ")
+    before = harness.speak("Before. ")
+    other = harness.speak("Other. ", line="other")
+    after = harness.speak("After. ")
     harness.advance(1.0)
+    assert harness.doomed() == [], "somebody who came before still waits for that connection"
+    finish(harness, busy)
+    assert before.generation is not None
+    assert harness.doomed() == ["another voice needs the room"]
+    finish(harness, before)
+    harness.hung_up()
+    harness.up()
+    assert other.generation is not None and after.generation is None
+    finish(harness, other)
+    harness.hung_up()
+    harness.up()
+    assert after.generation is not None
+
+
+def test_the_connection_that_is_done_first_goes() -> None:
+    """Of two busy ones that with fewer speeches; both go on speaking, and nobody new comes."""
+    shape = traits(MULTIPLEXED, seats=2, slots=2)
+    harness = Harness(shape, settings(min_idle=0, max_size=2))
+    speeches = [harness.speak(f"Nr {i}. ") for i in range(3)]
+    harness.up()
+    harness.speak("Other. ", line="other")
+    harness.advance(1.0)
+    (gone,) = [conn for conn in harness.wires if conn.state is ConnectionState.DRAINING]
+    assert [speech for speech in speeches if harness.on(speech) is gone] == speeches[2:]
+    late = harness.speak("Late. ")
+    assert late.generation is None
+    for speech in speeches:
+        harness.audio(speech)
+
+
+def test_a_voice_without_text_makes_nobody_go() -> None:
+    """A connection is dialled ahead for it where there is room, no more."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=1))
+    harness.speak("Busy. ")
+    harness.speak(line="other")
+    harness.advance(2.0)
     assert harness.doomed() == []
 
 
@@ -351,6 +398,19 @@ def test_retry_after_is_not_undercut() -> None:
     harness.advance(0.001)
     assert len(harness.wires) == 3
     assert speech.state is SpeechState.WAITING
+
+
+def test_a_retry_after_beyond_all_patience_is_an_error_at_once() -> None:
+    """It could only end as a timeout, which would not say why."""
+    harness = Harness(QUIET, settings(min_idle=0))
+    speech = harness.speak("Hello. ")
+    harness.refuse(harness.wires[0], 429, retry_after="60")
+    with pytest.raises(RateLimitError):
+        harness.read(speech)
+    late = harness.speak("Again. ")
+    harness.advance(10.0)
+    with pytest.raises(PoolTimeout, match="the last dial failed: the server answered HTTP 429"):
+        harness.read(late)
 
 
 def test_retry_after_is_waited_for_even_if_another_connection_works() -> None:

@@ -16,7 +16,9 @@ import pytest
 
 import ttsmux
 from ttsmux.adapters.xai import XAI
-from ttsmux.core.connection import Connection, LiveGeneration
+from ttsmux.core.connection import Connection
+from ttsmux.core.generation import LiveGeneration
+from ttsmux.core.states import Trust
 
 from .scripts import LONG
 from .stage import RUNTIMES, Take, World, audio_sent, events, play, received, sent
@@ -157,7 +159,7 @@ def test_a_server_that_acknowledges_and_speaks_on(runtime: str) -> None:
         for n in range(TURNS):
             take = await w.speak(f"turn {n} {LONG}").read(1 + n % 3)
             take.interrupt()
-            await w.until(lambda: w.client._engine.mux._pool._distrusted)
+            await w.until(lambda: Trust.BROKEN in w.client._engine.mux._pool._trust.values())
         await w.speak("and this is the end").rest()
         for take in w.takes[:-1]:
             take.broke_off()

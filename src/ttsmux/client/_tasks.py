@@ -39,8 +39,8 @@ import anyio.to_thread
 from ..adapter import Closed, DialFailure, Frame, Ping, connect_timeout
 from ..core.connection import Connection
 from ..core.effects import Dial, Effect, Event, HangUp, Report, Send, Wake
+from ..core.lane import Ticket
 from ..core.mux import Mux
-from ..core.pool import Ticket
 from ..core.speech import Speech
 from ..errors import (
     AuthError,

@@ -27,8 +27,8 @@ from typing import ParamSpec, TypeVar
 from ..adapter import Closed, DialFailure, Frame, Ping
 from ..core.connection import Connection
 from ..core.effects import Dial, Effect, Event, HangUp, Report, Send, Wake
+from ..core.lane import Ticket
 from ..core.mux import Mux
-from ..core.pool import Ticket
 from ..core.speech import Speech
 from ..errors import AuthError, ConnectError, ConnectionLost, Error, ForkedProcess
 from ..settings import Secret

@@ -10,16 +10,16 @@ simulated network in virtual time.
 **Who decides what.** There are four kinds of things with a life:
 
 * A `Speech` is what a caller started. It owns the text that is not sent, the audio that is not
-read,
-  and the one question that the caller cares about: is it complete? What a failure means for a
+  read, and the one question that the caller cares about: is it complete? What a failure means for a
   speech (again, on the next route, or the end) is decided in `Speech.generation_failed` and
   `Speech.dial_failed`, nowhere else.
 * A `LiveGeneration` is what the provider counts. A speech has at most one that may deliver; it may
-  need several, one after the other.
+  need several, one after the other. Between two of them a connection that serves one speech at a
+  time is kept for it (`Pool.keep`), so that no other speech comes between two sentences.
 * A `Connection` is one wire. It knows whom audio belongs to, and whether it can be trusted. What an
   interruption does is decided in `Connection.interrupt`, and only there.
 * The `Pool` decides who gets which seat, when to dial, and what to keep spare, all in
-`Pool._assign`.
+  `Pool._assign`.
 
 **How a step goes.** The Mux hands an input to the thing it concerns. That changes states (always by
 `states.step`, never by assignment), queues effects on the agenda, and sets `pool.stale` if it
@@ -32,8 +32,8 @@ that moves away needs no attention until the old instant comes. One that comes *
 announced with `touch`; forgetting that is the mistake to look for when a deadline fires late. After
 `expire`, `deadline()` must lie in the future, or the shell's clock spins.
 
-**What is coupled to what.** Connections and speeches meet in two places: `Pool._serve` seats a
-speech (`Connection.begin`, then `Speech.seat`), and a generation ends (`Connection._output_end`,
+**What is coupled to what.** Connections and speeches meet in two places: the pool seats a speech
+(`Connection.begin`, then `Speech.seat`), and a generation ends (`Connection._output_end`,
 `Connection._drop`, `Connection.interrupt`). In each, the wire's side changes first: by the time the
 speech is told, the slot is free again, so that its next generation may take it.
 

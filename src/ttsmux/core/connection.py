@@ -19,7 +19,6 @@ from ..adapter import (
     EarlyEnd,
     Failed,
     Frame,
-    Generation,
     Handshake,
     Marks,
     Note,
@@ -31,7 +30,6 @@ from ..adapter import (
     Signal,
     Wire,
 )
-from ..audio import SampleAligner
 from ..errors import (
     AuthError,
     ConnectTimeout,
@@ -45,18 +43,20 @@ from ..errors import (
 from ..settings import Interrupt
 from . import states
 from .effects import Dial, HangUp, Send
+from .generation import LIVE, LiveGeneration
 from .route import Plan
 from .states import (
     CONNECTION,
-    GENERATION,
     ConnectionInput,
     ConnectionState,
     GenerationInput,
     GenerationState,
+    Trust,
 )
 
 if TYPE_CHECKING:
-    from .pool import Lane, Pool
+    from .lane import Lane
+    from .pool import Pool
     from .speech import Speech
 
 _COOL_FOR = 0.25
@@ -65,104 +65,12 @@ _WATCH_FOR = 0.1
 """Of those, in which it is no choice at all, until the provider has once been found true."""
 _HURRY_AFTER = 0.25
 """Seconds after which a barrier is cut short for a speech that has nowhere else to go."""
-_END_EARLY = 0.8
-"""Of a provider's own time for a silent source, ours; so that the two never cross."""
 _RESTED_AFTER = 1.0
 """Seconds without a generation after which a connection may have died without our knowing."""
 _SOON = 10.0
 """Seconds within which a connection that ends without having served is taken for a failed dial."""
 _CLEAN = frozenset({1000, 1001})
 _OVER = (ConnectionState.CLOSING, ConnectionState.CLOSED)
-_LIVE = (GenerationState.OPEN, GenerationState.FINISHING)
-
-
-class LiveGeneration(Generation):
-    """What the provider counts: born with its first frame, gone when the provider let go."""
-
-    __slots__ = (
-        "_first_audio_at", "_owed_since", "aligner", "base", "conn", "due", "fresh",
-        "last_frame", "last_sent", "rested", "segments", "speech", "state", "unseen",
-    )  # fmt: skip
-
-    def __init__(self, id: str, conn: Connection, speech: Speech, now: float) -> None:
-        super().__init__(id, speech.plan.options)
-        self.conn = conn
-        self.speech: Speech | None = speech
-        self.state = GenerationState.OPEN
-        self.base = 0
-        """Bytes of the speech's audio that came before this generation's."""
-        self.segments: dict[str, int] = {}
-        self.aligner = SampleAligner(speech.plan.options.format.width)
-        self.fresh = False
-        """Whether it was sent something to speak since the last flush."""
-        self.due: float | None = None
-        """When the second step of an end, a release, or the end of a mute is due."""
-        self.rested = False
-        """Whether its connection had been lying idle."""
-        self.unseen = True
-        """Whether nothing has come for it yet."""
-        self.last_frame = now
-        self.last_sent = now
-        self._owed_since: float | None = None
-        self._first_audio_at: float | None = None
-
-    def __repr__(self) -> str:
-        return f"<Generation {self.id[:6]} {self.state.name}>"
-
-    def step(self, input: GenerationInput) -> None:
-        self.state = states.step(GENERATION, self.state, input)
-
-    def end(self, now: float) -> list[Frame]:
-        """Say that its text is over; from now on the provider owes audio."""
-        self.step(GenerationInput.END)
-        self.ended = True
-        self.owe(now)
-        traits = self.conn.plan.traits
-        if traits.release_after is not None:
-            self.due = now + traits.release_after
-        assert self.speech is not None, "an open generation has its speech"
-        return list(self.speech.plan.adapter.end(self))
-
-    def owe(self, now: float) -> None:
-        if self._owed_since is None:
-            self._owed_since = now
-            self.last_frame = now
-        self.conn.touch()
-
-    @property
-    def heard_of(self) -> bool:
-        """Whether audio came."""
-        return self._first_audio_at is not None
-
-    def audio_came(self, now: float) -> None:
-        self.last_frame = now
-        self.unseen = False
-        if self._first_audio_at is None:
-            self._first_audio_at = now
-            self.conn.touch()
-        if not self.ended:
-            self._owed_since = None  # a flush is answered by any audio
-
-    def stalled_at(self, first_audio: float, gap: float) -> float | None:
-        """Return when the provider will have owed audio for too long."""
-        if self._owed_since is None or self.state not in _LIVE:
-            return None
-        if self._first_audio_at is None:
-            return self._owed_since + first_audio
-        assert self.speech is not None, "a live generation has its speech"
-        ahead = self.speech.plan.options.format.seconds(self.speech.received - self.base)
-        return max(self.last_frame, self._first_audio_at + ahead) + gap
-
-    def silent_at(self) -> float | None:
-        """Return when the source has been silent for as long as the provider bears."""
-        traits = self.conn.plan.traits
-        if self.state is not GenerationState.OPEN:
-            return None
-        if traits.generation_keepalive is not None:
-            return self.last_sent + traits.generation_keepalive
-        if traits.source_pause is not None:
-            return self.last_sent + _END_EARLY * traits.source_pause
-        return None
 
 
 class Connection:
@@ -225,7 +133,7 @@ class Connection:
 
     @property
     def live(self) -> list[LiveGeneration]:
-        return [gen for gen in self.generations.values() if gen.state in _LIVE]
+        return [gen for gen in self.generations.values() if gen.state in LIVE]
 
     @property
     def muted(self) -> int:
@@ -266,6 +174,12 @@ class Connection:
         if traits.max_muted is not None and self.muted >= traits.max_muted:
             return 0
         return min(traits.seats - len(self.live), traits.slots - len(self.generations))
+
+    @property
+    def retirable(self) -> bool:
+        """Whether it may be told to take nothing new, for the sake of another voice."""
+        held = self.state in (ConnectionState.OPEN, ConnectionState.BARRIER)
+        return held and self.lessee is None
 
     @property
     def leasable(self) -> bool:
@@ -453,7 +367,7 @@ class Connection:
         if self._acknowledged:
             self._pool.distrust(self, "audio came after the cancel was acknowledged", now)
         if self.live:
-            self._doom("audio without an id among several", now)
+            self.doom("audio without an id among several", now)
         else:
             # With nobody to spare, and it counts: a server that greets like this is not redialled
             # at once for ever.
@@ -466,7 +380,7 @@ class Connection:
                     self._ready(now)
             case Marks(id=id):
                 gen = self._find(id)
-                if gen is not None and gen.speech is not None and gen.state in _LIVE:
+                if gen is not None and gen.speech is not None and gen.state in LIVE:
                     gen.last_frame = now
                     gen.unseen = False
                     gen.speech.marks_came(gen, signal)
@@ -490,7 +404,7 @@ class Connection:
         self._prove()
         gen.last_frame = now
         gen.unseen = False
-        if gen.state in _LIVE:
+        if gen.state in LIVE:
             speech = gen.speech
             assert speech is not None, "a live generation has its speech"
             if not gen.ended and self.plan.traits.early_end is EarlyEnd.ERROR:
@@ -527,7 +441,7 @@ class Connection:
             self.hurried = False
             self._acknowledged = True
             self.cooling_until = self._cool_due = now + _COOL_FOR
-            if not self._pool.trusts(self.plan):
+            if self._pool.trust(self.plan) is not Trust.EARNED:
                 self._watched_until = now + _WATCH_FOR
             self._pool.acknowledged(self.plan)
             for muted in list(self.generations.values()):
@@ -544,7 +458,7 @@ class Connection:
             return
         if self.state is ConnectionState.BARRIER:
             self._pool.distrust(self, "the cancel was answered with an error", now)
-            self._doom("an error in place of an acknowledgement", now)
+            self.doom("an error in place of an acknowledgement", now)
             return
         verdict = self.plan.adapter.verdict(signal, bool(self.live))
         gen = self._find(signal.id)
@@ -562,7 +476,7 @@ class Connection:
                 if gen is not None:
                     self._drop(gen, verdict.error, now)
                 if scope is Scope.TAINT:
-                    self._doom("the provider reported an error", now)
+                    self.doom("the provider reported an error", now)
 
     def _broken(self, error: Error, now: float) -> None:
         """Fail everything on this connection and hang up: nothing it says can be trusted."""
@@ -575,7 +489,7 @@ class Connection:
     def _drop(self, gen: LiveGeneration, error: Error, now: float, *, free: bool = False) -> None:
         """*gen* is over without its end; if somebody still listens, tell the speech."""
         speech, gen.speech = gen.speech, None
-        live = gen.state in _LIVE
+        live = gen.state in LIVE
         self._free(gen, GenerationInput.DROP, now)
         if speech is not None and live:
             speech.generation_failed(error.copy(), now, free=free)
@@ -588,7 +502,7 @@ class Connection:
         if not self.generations:
             self.idle_since = now
         if self.state is ConnectionState.OPEN and not self.plan.traits.reusable:
-            self._doom("it serves once", now)
+            self.doom("it serves once", now)
         self._empty(now)
         self.touch()
 
@@ -612,12 +526,15 @@ class Connection:
         gen.due = None if policy is Interrupt.DISCARD else now + traits.acknowledgement
         self.touch()
         if policy is Interrupt.DISCARD:
-            self._doom("interrupted", now)
+            if traits.ids and self.live:
+                # It lives on for its neighbours: what nobody hears need not be spoken, and billed.
+                self.send(list(self.plan.adapter.interrupt(gen)), now)
+            self.doom("interrupted", now)
         elif traits.ids:
             self.send(list(self.plan.adapter.interrupt(gen)), now)
             self._pool.stale = True
             if traits.max_muted is not None and self.muted > traits.max_muted:
-                self._doom("too many muted generations", now)
+                self.doom("too many muted generations", now)
         elif self.state is ConnectionState.DRAINING:
             pass  # it has no next speech to keep clean for
         else:
@@ -630,13 +547,10 @@ class Connection:
         """Nobody knows what the provider was told of *gen*: leave both behind."""
         gen.speech = None
         gen.step(GenerationInput.MUTE)
-        self._doom("its adapter failed", now)
+        self.doom("its adapter failed", now)
 
-    def retire(self, reason: str, now: float) -> None:
+    def doom(self, reason: str, now: float) -> None:
         """Take nothing new, and hang up when the last live generation has ended."""
-        self._doom(reason, now)
-
-    def _doom(self, reason: str, now: float) -> None:
         if self.over or self.state is ConnectionState.DRAINING:
             self._empty(now)
             return
@@ -687,7 +601,7 @@ class Connection:
         self.hurried = True
         self._barrier_due = self._held_at + min(_HURRY_AFTER, self.plan.traits.acknowledgement)
         if now >= self._barrier_due:
-            self._doom("the cancel was not acknowledged", now)
+            self.doom("the cancel was not acknowledged", now)
         self.touch()
 
     def _clocks(self) -> Iterable[float | None]:
@@ -743,7 +657,7 @@ class Connection:
         if _past(self._barrier_due, now):
             if not self.hurried or now >= self._held_at + self.plan.traits.acknowledgement:
                 self._pool.distrust(self, "a cancel was not acknowledged in time", now)
-            self._doom("the cancel was not acknowledged", now)
+            self.doom("the cancel was not acknowledged", now)
             return
         if _past(self._watched_until, now):
             self._watched_until = None
@@ -751,11 +665,11 @@ class Connection:
         if _past(self._cool_due, now):
             self._cool_due = None
             if self._acknowledged:
-                self._pool.trust(self.plan)
+                self._pool.stayed_silent(self.plan)
         if _past(self._pong_due(), now):
             self._pinged_at = None
             self._heard_at = now
-            self._doom("no answer to a ping", now)
+            self.doom("no answer to a ping", now)
         if _past(self._retire_due(), now):
             self._outdate(now)
         for gen in list(self.generations.values()):
@@ -768,7 +682,7 @@ class Connection:
     def _outdate(self, now: float) -> None:
         """Its time is up: now if it is busy, else once the pool has put another in its place."""
         if self.generations:
-            self._doom("old", now)
+            self.doom("old", now)
         else:
             self.outdated = True
             self._pool.stale = True
@@ -795,7 +709,7 @@ class Connection:
                 self._release(gen, now)
             else:
                 gen.due = None
-                self._doom("a slot was not released in time", now)
+                self.doom("a slot was not released in time", now)
         if _past(gen.stalled_at(timeouts.first_audio, timeouts.gap), now):
             self._stalled(gen, now)
         elif _past(gen.silent_at(), now):
@@ -818,7 +732,7 @@ class Connection:
         gen.speech = None
         gen.step(GenerationInput.MUTE)
         gen.due = None
-        self._doom("the audio stopped", now)
+        self.doom("the audio stopped", now)
         speech.generation_failed(error, now)
 
     def _step(self, input: ConnectionInput) -> None:

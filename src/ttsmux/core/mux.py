@@ -17,8 +17,9 @@ from ..errors import ClosedError, ConfigError, Error
 from ..settings import Settings
 from .connection import Connection
 from .effects import Agenda, Effect
+from .lane import Prewarm, Ticket
 from .ledger import Interruption
-from .pool import Pool, PoolStats, Prewarm, Ticket
+from .pool import Pool, PoolStats
 from .route import Plan, Route
 from .speech import End, Speech
 
@@ -74,9 +75,11 @@ class Mux:
         speech = Speech(self._count, plans, self._pool, total, now)
         speech.fed = fed
         self._pool.enlist(speech)
-        if text is not None:
-            speech.write_all(text, now)
-        self._settle(now)
+        try:
+            if text is not None:
+                speech.write_all(text, now)
+        finally:
+            self._settle(now)
         return speech
 
     def write(self, speech: Speech, piece: str, now: float) -> None:

@@ -3,8 +3,7 @@ Who gets which seat; when to dial, keep a spare, retire.
 
 One function, `Pool._assign`, decides all of that, in the order of its cases. It runs after every
 input that changed anything it looks at (`stale`), never between two halves of a decision, and it
-does
-not wait for anything: that is what pools whose decisions are interleaved with I/O get wrong.
+waits for nothing: that is what pools whose decisions are interleaved with I/O get wrong.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ import attrs
 from ..errors import AuthError, ClosedError, Error, PoolFull
 from ..settings import Interrupt, Settings
 from .connection import Connection
-from .effects import Agenda, Wake
+from .effects import Agenda
+from .lane import Lane, Prewarm, Ticket
 from .retry import backoff
 from .route import Plan
-from .speech import END, End, Speech
-from .states import ConnectionState
+from .speech import Speech
+from .states import ConnectionState, Trust
 
 if TYPE_CHECKING:
     from random import Random
@@ -34,6 +34,8 @@ _DECAY = 60.0
 _LANE_KEPT_WARM = 600.0
 """Seconds for which a lane other than the last one used is given spares."""
 _MOST_LANES = 256
+_OVERTAKEN_FOR = 1.0
+"""Seconds for which speeches of another voice may be served before one that finds no room."""
 
 
 @attrs.frozen(kw_only=True)
@@ -59,71 +61,6 @@ class PoolStats:
     dials: int
     dials_failed: int
     seats_free: int
-
-
-class Ticket:
-    """What somebody waits for who is not a speech: a prewarm, or the end of all connections."""
-
-    def __init__(self) -> None:
-        self.handle: object = None
-        """The shell's to use."""
-        self.ready = 0
-        """Connections that are ready, once a prewarm is done."""
-        self.done = False
-        self.error: Error | None = None
-        self._waited_for = False
-
-    def finish(self, agenda: Agenda, error: Error | None = None) -> None:
-        if not self.done:
-            self.done, self.error = True, error
-            if self._waited_for:
-                agenda.do(Wake(self.handle))
-
-    def read(self) -> End | None:
-        """Return END when there is nothing left to wait for, None before; raise what went wrong."""
-        if self.error is not None:
-            raise self.error
-        if self.done:
-            return END
-        self._waited_for = True
-        return None
-
-
-class Prewarm(Ticket):
-    """A ticket for connections of one lane."""
-
-    def __init__(self, lane: Lane, wanted: int, due: float) -> None:
-        super().__init__()
-        self.lane = lane
-        self.wanted = wanted
-        self.due = due
-        """When it ends with what is ready."""
-
-
-class Lane:
-    """The connections of one pool key, and what is known about dialling there."""
-
-    def __init__(self, plan: Plan, now: float) -> None:
-        self.plan = plan
-        self.connections: list[Connection] = []
-        self.used_at = now
-        self.opened_at: float | None = None
-        """When the first connection ever came up."""
-        self.failures = 0
-        self.failed_at = now
-        self.not_before = now
-        self.refresh = False
-        """The next dial asks for a fresh key."""
-        self.refreshed = False
-        self.blocked = False
-        """The key was refused: no spares until it works again."""
-        self.raised = 0
-        """How far speeches that had to wait have raised the number of spares."""
-        self.raised_at = now
-
-    @property
-    def coming(self) -> list[Connection]:
-        return [conn for conn in self.connections if conn.coming]
 
 
 class Pool:
@@ -153,9 +90,8 @@ class Pool:
         """Speeches between two generations, each with the connection that is kept for it."""
         self._prewarms: list[Prewarm] = []
         self._closers: list[Ticket] = []
-        self._distrusted: set[int] = set()
-        self._acknowledged: set[int] = set()
-        self._trusted: set[int] = set()
+        self._trust: dict[int, Trust] = {}
+        """How far each route's provider has kept its word."""
         self._dials = 0
         self._dials_failed = 0
 
@@ -249,29 +185,30 @@ class Pool:
 
     def policy(self, plan: Plan) -> Interrupt:
         """Return what an interruption does there, as far as the provider kept its word so far."""
-        return Interrupt.DISCARD if plan.number in self._distrusted else plan.route.policy
+        return Interrupt.DISCARD if self.trust(plan) is Trust.BROKEN else plan.route.policy
+
+    def trust(self, plan: Plan) -> Trust:
+        return self._trust.get(plan.number, Trust.UNTRIED)
 
     def distrust(self, culprit: Connection, why: str, now: float) -> None:
         """A cancel was not honoured: nothing shall wait for one there again."""
         plan = culprit.plan
-        self._distrusted.add(plan.number)
-        self._acknowledged.discard(plan.number)
-        self._trusted.discard(plan.number)
+        self._trust[plan.number] = Trust.BROKEN
         self.agenda.report("interrupt.distrusted", provider=plan.adapter.name, reason=why)
         for conn in list(self.connections):
             if conn is not culprit and conn.plan.number == plan.number and conn.suspect:
-                conn.retire("its provider does not mean its acknowledgements", now)
-
-    def trust(self, plan: Plan) -> None:
-        """A connection that acknowledged a cancel kept silent for long enough."""
-        self._trusted.add(plan.number)
-
-    def trusts(self, plan: Plan) -> bool:
-        return plan.number in self._trusted
+                conn.doom("its provider does not mean its acknowledgements", now)
 
     def acknowledged(self, plan: Plan) -> None:
-        self._acknowledged.add(plan.number)
+        """A cancel was acknowledged."""
+        if self.trust(plan) is Trust.UNTRIED:
+            self._trust[plan.number] = Trust.GIVEN
         self.stale = True
+
+    def stayed_silent(self, plan: Plan) -> None:
+        """A connection that acknowledged a cancel kept silent for long enough."""
+        if self.trust(plan) is Trust.GIVEN:
+            self._trust[plan.number] = Trust.EARNED
 
     def opened(self, conn: Connection, now: float) -> None:
         lane = conn.lane
@@ -288,6 +225,7 @@ class Pool:
 
     def lane_works(self, lane: Lane) -> None:
         lane.failures = 0
+        lane.error = None
         lane.refreshed = lane.blocked = False
 
     def lane_failed(self, conn: Connection, error: Error, now: float) -> bool:
@@ -298,6 +236,7 @@ class Pool:
             whether it is to be tried again at once, with a fresh key, as if nothing had happened.
         """
         lane = conn.lane
+        lane.error = error
         self._dials_failed += 1
         self.stale = True
         if isinstance(error, AuthError):
@@ -323,8 +262,10 @@ class Pool:
                 self._finish(prewarm, error)
         ready = sum(conn.free_seats for conn in lane.connections)
         waiting = [s for s in (*self._seats, *self._hopeful) if s.plan.key == lane.plan.key]
+        patience = self.settings.pool.acquire_timeout
+        give_up = not error.retryable or lane.not_before > now + patience
         for speech in waiting[ready:]:
-            speech.dial_failed(error.copy(), now, give_up=not error.retryable)
+            speech.dial_failed(error.copy(), now, give_up=give_up)
 
     # --- tickets ----------------------------------------------------------------------------------
 
@@ -498,7 +439,7 @@ class Pool:
         """Return the free seats there are and soon will be, outdated ones left out."""
         seats = lane.plan.traits.seats
         # A barrier comes back as a seat, if the provider has ever kept its word.
-        acknowledges = lane.plan.number in self._acknowledged
+        acknowledges = self.trust(lane.plan) in (Trust.GIVEN, Trust.EARNED)
         found = 0
         for conn in lane.connections:
             held = conn.state is ConnectionState.BARRIER and acknowledges
@@ -550,12 +491,38 @@ class Pool:
         return self.connections if len(self.connections) >= self.settings.pool.max_size else []
 
     def _evict(self, lane: Lane, crowd: list[Connection], now: float) -> None:
-        """Make room for *lane*: hang up what another lane has had idle for longest."""
-        if any(conn.state is ConnectionState.CLOSING for conn in crowd):
+        """
+        Make room for *lane* in *crowd*: hang up what another lane has had idle for longest.
+
+        Where nothing is idle, a lane that is never short of speeches must not keep out for ever who
+        came before them: the connection that will be the first to be done takes no more.
+        """
+        leaving = (ConnectionState.DRAINING, ConnectionState.CLOSING)
+        if any(conn.state in leaving for conn in crowd):
             return  # room is on its way
-        idle = [conn for conn in crowd if conn.idle and conn.lane is not lane]
+        others = [conn for conn in crowd if conn.lane is not lane]
+        idle = [conn for conn in others if conn.idle]
+        reason = "another voice needs the room"
         if idle:
-            min(idle, key=lambda conn: conn.idle_since).retire("another voice needs the room", now)
+            min(idle, key=lambda conn: conn.idle_since).doom(reason, now)
+            return
+        later = self._lanes_behind(lane, now)
+        busy = [conn for conn in others if conn.retirable and conn.lane in later]
+        if busy:
+            min(busy, key=lambda conn: len(conn.live)).doom(reason, now)
+
+    def _lanes_behind(self, lane: Lane, now: float) -> set[Lane]:
+        """Return the lanes in which nobody waits who came before the first of *lane*."""
+        found = set(self.lanes.values())
+        for speech in self._seats:
+            if speech.plan.key == lane.plan.key:
+                return found if self._overtaken_until(speech) <= now else set()
+            found.discard(self.lanes[speech.plan.key])
+        return set()  # nobody there has anything to say yet
+
+    def _overtaken_until(self, speech: Speech) -> float:
+        assert speech.waiting_since is not None, "whoever is in the queue waits"
+        return speech.waiting_since + _OVERTAKEN_FOR
 
     def _hurry(self, now: float) -> None:
         """
@@ -569,11 +536,12 @@ class Pool:
             return
         demand, starving = self._demand(now), {speech.plan.key for speech in self._seats}
         for conn in held:
-            lane, number = conn.lane, conn.lane.plan.number
+            lane = conn.lane
             if not self._crowd(lane):
                 continue
+            untrue = self.trust(lane.plan) in (Trust.UNTRIED, Trust.BROKEN)
             if (lane.plan.key in starving and not self._supply(lane)) or (
-                number not in self._acknowledged and self._short(lane, demand.get(lane, 0), now)
+                untrue and self._short(lane, demand.get(lane, 0), now)
             ):
                 conn.hurry(now)
 
@@ -581,7 +549,7 @@ class Pool:
         """Hang up what is idle for too long or too old, once its replacement is up or failed."""
         for conn in list(self.connections):
             if conn.outdated and conn.idle and not conn.lane.coming:
-                conn.retire("idle or old", now)
+                conn.doom("idle or old", now)
 
     def _finish_tickets(self, now: float) -> None:
         for prewarm in list(self._prewarms):
@@ -609,6 +577,7 @@ class Pool:
                 yield lane.not_before
         for speech in self._seats:
             yield speech.not_before
+            yield self._overtaken_until(speech)
         for prewarm in self._prewarms:
             yield prewarm.due
 
@@ -660,10 +629,15 @@ class Pool:
     def summary(self, plan: Plan) -> str:
         lane = self.lanes.get(plan.key)
         mine = len(lane.connections) if lane else 0
-        said = f"{mine} connections of this kind, {len(self.connections)} of at most "
-        said += f"{self.settings.pool.max_size} in all"
-        allowed = plan.traits.connections
-        return said if allowed is None else f"{said}, and {allowed} for a key"
+        words = (
+            f"{mine} connections of this kind, {len(self.connections)} of at most "
+            f"{self.settings.pool.max_size} in all"
+        )
+        if plan.traits.connections is not None:
+            words += f", and {plan.traits.connections} for a key"
+        if lane is not None and lane.error is not None:
+            words += f"; the last dial failed: {lane.error.message}"
+        return words
 
     def stats(self) -> PoolStats:
         states = [conn.state for conn in self.connections]

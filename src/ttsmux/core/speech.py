@@ -38,7 +38,7 @@ from .route import Plan
 from .states import SPEECH, GenerationState, SpeechInput, SpeechState
 
 if TYPE_CHECKING:
-    from .connection import LiveGeneration
+    from .generation import LiveGeneration
     from .pool import Pool
 
 _PAUSE_AT, _RESUME_AT = 30.0, 15.0

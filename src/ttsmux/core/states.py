@@ -7,7 +7,7 @@ or theirs, and `step` raises accordingly. The tables hold no effects; those are 
 `Speech`, `Generation` and `Connection`, each of which calls `step` before it does anything else.
 
 One rule is not in the tables, because a state triggers it and not an input: a connection that is
-DRAINING with no live generation left hangs up (`Connection.freed`).
+DRAINING with no live generation left hangs up (`Connection._empty`).
 """
 
 from __future__ import annotations
@@ -103,6 +103,17 @@ class ConnectionInput(enum.Enum):
     """Doomed, with neighbours that go on speaking."""
     HANG_UP = "hang up"
     LOST = "lost"
+
+
+class Trust(enum.Enum):
+    """How far a provider has kept its word to stop what was cancelled."""
+
+    UNTRIED = "untried"
+    GIVEN = "given"
+    """It has acknowledged a cancel."""
+    EARNED = "earned"
+    """And was silent afterwards."""
+    BROKEN = "broken"
 
 
 _THEIRS = frozenset(
