@@ -183,7 +183,7 @@ class Server:
             self._refuse(wire, conn, scripted, request.path, close=True)
             return
         answer = provider.request(stage, wire, conn, request)
-        if answer is None and request.path == provider.path:
+        if answer is None and provider.serves(request.path):
             answer = provider.refusal(426, "This is a WebSocket endpoint")
         elif answer is None:
             answer = provider.refusal(404, f"There is nothing at {request.path}")
@@ -199,7 +199,7 @@ class Server:
     async def _upgrade(self, wire: Wire, conn: int, request: Request) -> Response | None:
         """Serve a WebSocket to its end, or return what to answer instead."""
         provider, stage = self._provider, self._stage
-        if request.path != provider.path:
+        if not provider.serves(request.path):
             return provider.refusal(404, f"There is nothing at {request.path}")
         if (scripted := self._scripted(conn, None)) is not None:
             return scripted

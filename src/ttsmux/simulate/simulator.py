@@ -28,11 +28,12 @@ from .gradium import Gradium
 from .log import Log, Record
 from .provider import Provider, Stage
 from .server import Server
+from .sm import SM
 from .xai import XAI
 
 T = TypeVar("T")
 
-_PROVIDERS: Mapping[str, Callable[..., Provider]] = {"gradium": Gradium, "xai": XAI}
+_PROVIDERS: Mapping[str, Callable[..., Provider]] = {"gradium": Gradium, "sm": SM, "xai": XAI}
 
 PROVIDERS: tuple[str, ...] = tuple(_PROVIDERS)
 
@@ -255,6 +256,8 @@ class Simulator:
         fault = as_fault(fault)
         if fault.moment is Moment.CANCEL and not self._provider.cancels:
             raise ValueError(f"{fault.action}: {self.provider} has no cancel message")
+        if fault.action == "badb64" and not self._provider.base64:
+            raise ValueError(f"{fault.action}: {self.provider} sends audio as it is")
         return fault
 
     # The thread
