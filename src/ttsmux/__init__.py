@@ -14,6 +14,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .adapters.gradium import Gradium as Gradium
+    from .adapters.sm import SM as SM
     from .adapters.xai import XAI as XAI
     from .audio import AudioChunk as AudioChunk
     from .audio import AudioFormat as AudioFormat
@@ -83,6 +84,7 @@ _ERRORS = (
 
 _WHERE = {
     "Gradium": "adapters.gradium",
+    "SM": "adapters.sm",
     "XAI": "adapters.xai",
     "AudioChunk": "audio",
     "AudioFormat": "audio",
