@@ -171,3 +171,21 @@ def test_text_must_be_text() -> None:
     assert checked(["a", "b"]) == ["a", "b"]
     with pytest.raises(TypeError, match="text must be str, not bytes"):
         checked([b"a"])  # type: ignore[list-item]
+
+
+def test_a_provider_that_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is asked for, and the one in the environment stays there; a passed one is used."""
+    monkeypatch.setenv("SM_API_KEY", "of-the-cloud")
+    server = ttsmux.SM(deployment="on-premise", host="tts.lan")
+    assert made(server).keys == (None,)
+    assert made(server, base_url="ws://10.0.0.3:9999").keys == (None,)
+    monkeypatch.delenv("SM_API_KEY")
+    assert made(server).keys == (None,)
+    with pytest.raises(ttsmux.AuthError, match="set SM_API_KEY"):
+        made(ttsmux.SM(deployment="on-premise", auth="header-api-key"))
+    with pytest.raises(ttsmux.InsecureEndpoint):
+        made(
+            ttsmux.SM(deployment="on-premise", auth="header-api-key"),
+            api_key="a-key",
+            base_url="ws://10.0.0.3:9999",
+        )
