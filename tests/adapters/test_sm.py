@@ -127,7 +127,7 @@ def test_limits_of_the_connection() -> None:
     """A connection that lies idle for two minutes, or is 55 minutes old, is replaced."""
     traits = sm.tuned()
     assert (traits.max_idle, traits.max_age, traits.ping) == (120.0, 3300.0, 20.0)
-    assert SM(ping_interval=None).tuned().ping is None
+    assert SM(ping_interval=0).tuned().ping is None
 
 
 def test_what_sm_does_not_have_sends_nothing() -> None:

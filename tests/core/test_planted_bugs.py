@@ -19,8 +19,15 @@ from ttsmux.core.connection import Connection
 from ttsmux.core.generation import LiveGeneration
 from ttsmux.core.lane import Lane, Ticket
 from ttsmux.core.pool import Pool
+from ttsmux.core.route import Plan
 from ttsmux.core.speech import Speech
-from ttsmux.core.states import ConnectionInput, ConnectionState, GenerationInput, SpeechState
+from ttsmux.core.states import (
+    ConnectionInput,
+    ConnectionState,
+    GenerationInput,
+    SpeechState,
+    Trust,
+)
 
 _ENOUGH = 300
 """Schedules within which a plant must be noticed."""
@@ -75,7 +82,13 @@ def a_barrier_is_broken_by_the_audio_it_should_drop(patch: pytest.MonkeyPatch) -
 
 @plant
 def an_acknowledgement_is_believed_at_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Pool, "trusts", lambda pool, plan: True)
+    real = Pool.trust
+
+    def trust(pool: Pool, plan: Plan) -> Trust:
+        found = real(pool, plan)
+        return found if found is Trust.BROKEN else Trust.EARNED
+
+    patch.setattr(Pool, "trust", trust)
 
 
 @plant
@@ -316,6 +329,16 @@ def text_is_forgotten_when_an_attempt_fails(patch: pytest.MonkeyPatch) -> None:
 
 
 @plant
+def a_voice_that_is_always_busy_keeps_the_others_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Connection, "retirable", property(lambda conn: False))
+
+
+@plant
+def another_speech_comes_between_two_sentences(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Connection, "free_seats", Connection.room)
+
+
+@plant
 def half_a_sample_is_passed_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("ttsmux.audio.SampleAligner.feed", lambda aligner, data: data)
 
@@ -326,7 +349,7 @@ def a_doomed_connection_takes_its_neighbours_along(patch: pytest.MonkeyPatch) ->
         if not conn.over:
             conn._hang_up(now)
 
-    patch.setattr(Connection, "_doom", doom)
+    patch.setattr(Connection, "doom", doom)
 
 
 @plant

@@ -127,7 +127,7 @@ class _SM(Adapter):
     error_event: str = attrs.field(default="error", validator=TEXT)
     ready_event: str | None = attrs.field(default=None, validator=TEXT)
     reuse_after_error: bool = attrs.field(default=False, validator=FLAG)
-    ping_interval: float | None = attrs.field(default=20.0, validator=NUMBER)
+    ping_interval: float = attrs.field(default=20.0, validator=NUMBER)
 
     def __attrs_post_init__(self) -> None:
         choices = (
@@ -256,12 +256,14 @@ class SM(_SM):
         type_field, end_event, error_event: of the server's events.
         ready_event: what to wait for when a connection is opened; nothing by default.
         reuse_after_error: whether a connection speaks on after an error.
-        ping_interval: seconds between WebSocket pings, None for none.
+        ping_interval: seconds between WebSocket pings, 0 for none.
     """
 
     def tuned(self) -> Traits:
         traits = self._tuned(self.traits)
-        return attrs.evolve(traits, greeting=bool(self.ready_event), ping=self.ping_interval)
+        return attrs.evolve(
+            traits, greeting=bool(self.ready_event), ping=self.ping_interval or None
+        )
 
     def handshake(self, options: Options, secret: str | None) -> Handshake:
         path = self.path
