@@ -16,8 +16,10 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from click.testing import CliRunner
 
+from ttsmux.adapter import Adapter
 from ttsmux.adapters.elevenlabs import ElevenLabs
 from ttsmux.adapters.gradium import Gradium
+from ttsmux.adapters.sm import SM
 from ttsmux.adapters.xai import XAI
 from ttsmux.cli.app import app
 from ttsmux.client.options import adapter_names, find_adapter
@@ -132,7 +134,8 @@ def test_the_table_of_providers() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
     table = {row[0]: row[1:] for row in rows}
     assert len(table[""]) == len(PROVIDERS)
-    for place, kind in enumerate((ElevenLabs, Gradium, XAI)):
+    kinds: tuple[type[Adapter], ...] = (ElevenLabs, Gradium, KugelAudio, SM, XAI)
+    for place, kind in enumerate(kinds):
         said, traits = {label: cells[place] for label, cells in table.items()}, kind.traits
         assert said[""].lower() == kind.name and said["key"] == f"`{traits.key_variable}`"
         assert said["speeches on a connection"].startswith(str(traits.seats))
@@ -144,7 +147,14 @@ def test_the_table_of_providers() -> None:
             assert f"idle for {traits.max_idle:g} s" in replaced
         assert (said["voice"] == "required") == traits.voice_required
         assert traits.voice is None or f"`{traits.voice}`" in said["voice"]
-        assert sorted(traits.formats) == sorted(Gradium.traits.formats)
+        if said["formats"] == "the same":
+            assert sorted(traits.formats) == sorted(Gradium.traits.formats)
+        else:
+            assert "`pcm_8000` to `pcm_48000`" in said["formats"]
+            for name in ("mulaw_8000", "alaw_8000"):
+                assert (f"`{name}`" in said["formats"]) == (name in traits.formats)
+            usual = traits.formats[0]
+            assert usual == "pcm_24000" or f"`{usual}` unless you say another" in said["formats"]
         assert (ROOT / said["more"].partition("(")[2].rstrip(")")).exists()
     assert table["formats"][1:] == ["the same"] * (len(PROVIDERS) - 1)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .adapters.elevenlabs import ElevenLabs as ElevenLabs
     from .adapters.gradium import Gradium as Gradium
     from .adapters.kugelaudio import KugelAudio as KugelAudio
+    from .adapters.sm import SM as SM
     from .adapters.xai import XAI as XAI
     from .audio import AudioChunk as AudioChunk
     from .audio import AudioFormat as AudioFormat
@@ -91,6 +92,7 @@ _WHERE = {
     "ElevenLabs": "adapters.elevenlabs",
     "Gradium": "adapters.gradium",
     "KugelAudio": "adapters.kugelaudio",
+    "SM": "adapters.sm",
     "XAI": "adapters.xai",
     "AudioChunk": "audio",
     "AudioFormat": "audio",

@@ -155,12 +155,14 @@ class Traits:
         connection_keepalive: interval of `keepalive(None)`.
         ping: interval of WebSocket pings; None where the provider does not bear them.
         max_idle, max_age: when a connection with nothing on it is replaced.
-        connections: sockets the provider allows a key, where it says so; only shown.
+        connections: sockets the provider allows a key, where it says so. A client opens no more,
+            those that are closing included.
         max_message: bytes in the largest message that is accepted.
         formats: names of the audio formats, the default first.
         voice_required: whether a speech needs a voice.
         voice, language, model: defaults.
         key_variable: name of the environment variable that holds the key.
+        key_required: whether there must be a key. Where not, only one that is passed is used.
     """
 
     seats: int = 1
@@ -196,6 +198,7 @@ class Traits:
     language: str | None = None
     model: str | None = None
     key_variable: str
+    key_required: bool = True
 
 
 # --- what goes in ---------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from ttsmux.adapter import (
     Marks,
     Note,
     OutputEnd,
+    Ready,
     Scope,
     Signal,
     Verdict,
@@ -34,6 +35,7 @@ from ttsmux.adapter import (
 )
 from ttsmux.adapters.elevenlabs import ElevenLabs
 from ttsmux.adapters.gradium import Gradium
+from ttsmux.adapters.sm import SM
 from ttsmux.adapters.xai import XAI
 from ttsmux.errors import (
     AuthError,
@@ -374,6 +376,8 @@ def make(provider: str, **options: object) -> Adapter:
         return Gradium(**{"voice": VOICE, **options})  # type: ignore[arg-type]
     if provider == "elevenlabs":
         return ElevenLabs(**{"voice": VOICE, **options})  # type: ignore[arg-type]
+    if provider == "sm":
+        return SM(**{"format": "pcm_24000", **options})  # type: ignore[arg-type]
     return XAI(**options)  # type: ignore[arg-type]
 
 
@@ -965,6 +969,140 @@ def test_xai_what_is_unknown_is_ignored() -> None:
         line.say(whole(xai, begin(xai), "Hello."))
         signals = line.until(OutputEnd())
         assert Note("unknown") in signals and spoken(signals) == "Hello."
+
+
+# --- SM -------------------------------------------------------------------------------------------
+
+sm = SM()
+
+
+@contextmanager
+def sm_line(adapter: SM = sm, key: str | None = KEY, **options: object) -> Iterator[Line]:
+    with Simulator("sm", **options) as sim, dial(sim, adapter, key) as line:  # type: ignore[arg-type]
+        yield line
+        assert violations(sim) == []
+
+
+def test_sm_two_requests_on_one_connection() -> None:
+    """In two languages, with two voices; the end of one is the leave for the next."""
+    other = SM(voice="Yara_en")
+    with sm_line() as line:
+        for adapter, said in ((sm, "مرحباً بكم."), (other, "How may I help you?")):
+            line.say(whole(adapter, begin(adapter), said))
+            signals = line.until(OutputEnd())
+            assert spoken(signals, rate=22050) == said
+            assert {type(signal) for signal in signals} == {Audio, OutputEnd}
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        SM(auth="header-bearer"),
+        SM(auth="query-api-key"),
+        SM(auth="query-token"),
+        SM(deployment="on-premise", auth="header-api-key"),
+        SM(format="pcm_16000"),
+        SM(speed=1.5),
+    ],
+    ids=str,
+)
+def test_sm_settings_are_accepted(adapter: SM) -> None:
+    """Each way of bringing the key, each preset, another format."""
+    with sm_line(adapter, key=KEY) as line:
+        line.say(whole(adapter, begin(adapter), "All set."))
+        assert spoken(line.until(OutputEnd()), rate=adapter.options().format.rate) == "All set."
+
+
+@pytest.mark.parametrize("reply", [False, True])
+def test_sm_a_key_in_the_first_message(reply: bool) -> None:
+    """Answered or not; where it is waited for, the connection is ready then."""
+    adapter = SM(auth="first-message", ready_event="authenticated" if reply else None)
+    with sm_line(adapter, auth="first-message", auth_reply=reply) as line:
+        line.say(adapter.handshake(adapter.options(), KEY).first_frames)
+        if reply:
+            assert line.hear() == [Ready()]
+        line.say(whole(adapter, begin(adapter), "Hello."))
+        assert spoken(line.until(OutputEnd()), rate=22050) == "Hello."
+
+
+def test_sm_a_bad_key_after_the_upgrade() -> None:
+    """The event and the close both say so."""
+    adapter = SM(auth="first-message")
+    with (
+        Simulator("sm", key="right", auth="first-message") as sim,
+        dial(sim, adapter) as line,
+    ):
+        line.say(adapter.handshake(adapter.options(), "wrong").first_frames)
+        (failed,), closed = line.closed()
+        for fault in (failure(failed), closed):
+            verdict = adapter.verdict(fault, busy=False)
+            assert verdict.scope in (Scope.CONNECTION, Scope.NOTHING)
+            assert (type(verdict.error), verdict.error.retryable) == (AuthError, False)
+
+
+@pytest.mark.parametrize("shape", ["flat", "nested"])
+def test_sm_refused_upgrades(shape: str) -> None:
+    """A bad key for good; a sixth connection, and a server that is not ready, for now."""
+    with Simulator("sm", key="right", error_shape=shape) as sim:
+        error = refused(sim, sm).error
+        assert facts(error) == (AuthError, False, "the server answered HTTP 401: Invalid API key")
+    with Simulator("sm", max_connections=0, error_shape=shape) as sim:
+        error = refused(sim, sm).error
+        assert (type(error), error.retry_after) == (RateLimitError, 60.0)
+    with Simulator("sm", faults=["status=503"]) as sim:
+        assert refused(sim, sm).error.retryable
+
+
+@pytest.mark.parametrize("shape", ["flat", "untyped", "nested"])
+def test_sm_an_error_instead_of_audio(shape: str) -> None:
+    """In each form that the pages show; the next request would be spoken."""
+    adapter = SM(voice="Foo")
+    with Simulator("sm", error_shape=shape) as sim, dial(sim, adapter) as line:
+        line.say(whole(adapter, begin(adapter), "Hello."))
+        (failed,) = line.hear()
+        verdict = adapter.verdict(failure(failed), busy=True)
+        assert verdict.scope is Scope.TAINT
+        assert facts(verdict.error) == (InvalidVoice, False, "Voice 'Foo' is not available")
+        line.say(whole(sm, begin(sm), "Still here."))
+        assert spoken(line.until(OutputEnd()), rate=22050) == "Still here."
+
+
+def test_sm_an_error_in_the_middle() -> None:
+    """Of the server's own; worth another attempt."""
+    with sm_line(faults=["error@request:1,chunk:2"]) as line:
+        line.say(whole(sm, begin(sm), "One two three four five six."))
+        error = failure(line.until(Failed)[-1]).error
+        assert facts(error) == (GenerationError, True, "Simulated failure")
+
+
+def test_sm_messages_that_mean_nothing_to_us() -> None:
+    """Before, between and after the audio, and what is no JSON at all."""
+    with sm_line(extra_events=True, end_fields=True, faults=["garbage@chunk:1"]) as line:
+        line.say(whole(sm, begin(sm), "One two three four five."))
+        signals = line.until(OutputEnd())
+        assert spoken(signals, rate=22050) == "One two three four five."
+        assert Note("unknown") in signals and Note("not a JSON object") in signals
+
+
+@pytest.mark.parametrize("format", ["wav", "pcm"])
+@pytest.mark.parametrize("deployment", ["cloud", "on-premise"])
+def test_sm_over_rest(format: str, deployment: str) -> None:
+    """The adapter's request, the simulator's answer, in pieces of any size."""
+    socket = SM(deployment=deployment, rest_format=format, voice="Nouf")  # type: ignore[arg-type]
+    adapter = socket.rest()
+    shake = adapter.handshake(adapter.options(), KEY)
+    (body,) = adapter.text(begin(adapter), "شكراً لاتصالك.")
+    with Simulator("sm") as sim, closing(HTTPConnection("127.0.0.1", sim.port)) as client:
+        client.request("POST", urlsplit(shake.url).path, str(body).encode(), dict(shake.headers))
+        answer = client.getresponse()
+        wire = Wire(adapter.options())
+        wire.headers = {name.lower(): value for name, value in answer.getheaders()}
+        signals = list[Signal]()
+        while piece := answer.read(777):
+            signals += adapter.decode_binary(piece, wire)
+        signals += adapter.decode_binary(b"", wire)
+        assert answer.status == 200 and signals[-1] == OutputEnd()
+        assert spoken(signals, rate=22050) == "شكراً لاتصالك."
 
 
 # --- what goes wrong on the way -------------------------------------------------------------------

@@ -47,7 +47,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GRADIUM_API_KEY", "XAI_API_KEY"):
+    for name in ("GRADIUM_API_KEY", "SM_API_KEY", "XAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -557,3 +557,21 @@ def test_text_must_be_text() -> None:
     assert checked(["a", "b"]) == ["a", "b"]
     with pytest.raises(WrongType, match=r"^text takes str, not bytes$"):
         checked([b"a"])  # type: ignore[list-item]
+
+
+def test_a_provider_that_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is asked for, and the one in the environment stays there; a passed one is used."""
+    monkeypatch.setenv("SM_API_KEY", "of-the-cloud")
+    server = ttsmux.SM(deployment="on-premise", host="tts.lan")
+    assert made(server, api_key=None).keys == (None,)
+    assert made(server, api_key=None, base_url="ws://10.0.0.3:9999").keys == (None,)
+    monkeypatch.delenv("SM_API_KEY")
+    assert made(server, api_key=None).keys == (None,)
+    with pytest.raises(ttsmux.AuthError, match="set SM_API_KEY"):
+        made(ttsmux.SM(deployment="on-premise", auth="header-api-key"), api_key=None)
+    with pytest.raises(ttsmux.InsecureEndpoint):
+        made(
+            ttsmux.SM(deployment="on-premise", auth="header-api-key"),
+            api_key="a-key",
+            base_url="ws://10.0.0.3:9999",
+        )

@@ -138,6 +138,97 @@ def test_max_size_counts_what_is_being_hung_up() -> None:
     assert second.generation is not None
 
 
+CAPPED = traits(QUIET, connections=2)
+
+
+def test_no_more_connections_than_the_provider_allows_a_key() -> None:
+    """Whatever the client's own limit; closing ones count there as well."""
+    harness = Harness(CAPPED, settings(min_idle=0, max_size=8), interrupt=Interrupt.DISCARD)
+    speeches = [harness.speak(f"{n}. ") for n in range(4)]
+    harness.up()
+    assert len(harness.dials()) == 2
+    harness.interrupt(speeches[0])
+    assert len(harness.dials()) == 2 and speeches[2].generation is None
+    harness.hung_up()
+    harness.up()
+    assert len(harness.dials()) == 3 and speeches[2].generation is not None
+    finish(harness, speeches[1])
+    assert speeches[3].generation is not None
+
+
+def test_spares_keep_to_what_a_key_is_allowed() -> None:
+    """As many as there is room for."""
+    harness = Harness(CAPPED, settings(min_idle=5, max_size=8))
+    harness.speak("1. ")
+    harness.up()
+    assert len(harness.dials()) == 2
+
+
+def test_a_prewarm_ends_with_what_a_key_is_allowed() -> None:
+    """It does not wait for connections that there cannot be."""
+    harness = Harness(CAPPED, settings(min_idle=0, max_size=8))
+    ticket = harness.prewarm(5)
+    harness.up()
+    assert harness.read(ticket) is END and ticket.ready == 2
+
+
+def test_another_voice_of_the_same_key_makes_room() -> None:
+    """One that lies idle: other providers' connections would be of no use."""
+    config = settings(min_idle=0, max_size=8)
+    harness = Harness(CAPPED, config)
+    for line in ("a", "b"):
+        speech = harness.speak("Hello. ", line=line)
+        harness.up()
+        finish(harness, speech)
+        harness.advance(1.0)
+    speech = harness.speak("Hello. ", line="c")
+    assert len(harness.dials()) == 2
+    assert [conn.state.name for conn in harness.wires] == ["CLOSING", "OPEN"]
+    harness.hung_up()
+    harness.up()
+    assert speech.generation is not None
+
+
+def test_other_providers_do_not_count_towards_a_keys_connections() -> None:
+    """Their keys are others."""
+
+    class Other(Toy):
+        name = "other"
+
+    routes = [Route(adapter=kind(shape=CAPPED)) for kind in (Toy, Other)]
+    config = settings(min_idle=0, max_size=8, retry={"attempts": 1})
+    harness = Harness(routes=routes, config=config)
+    lost, *_ = [harness.speak(f"{n}. ") for n in range(2)]
+    harness.up()
+    harness.say(harness.on(lost), f"error {harness.id(lost)} generation !over")
+    assert [conn.plan.adapter.name for conn in harness.wires] == ["toy", "toy", "other"]
+
+
+def test_a_barrier_is_cut_short_where_a_key_has_no_other_connection() -> None:
+    """Also if the client might have more."""
+    harness = opened(traits(QUIET, connections=1), settings(min_idle=0, max_size=8))
+    speech = harness.speak("1. ")
+    harness.audio(speech)
+    harness.interrupt(speech)
+    waits = harness.speak("2. ")
+    harness.advance(0.3)
+    assert harness.doomed() == ["the cancel was not acknowledged"]
+    harness.hung_up()
+    harness.up()
+    assert waits.generation is not None
+
+
+def test_a_pool_timeout_tells_what_a_key_is_allowed() -> None:
+    """Else nobody would know why a pool of eight has no room."""
+    harness = Harness(traits(QUIET, connections=1), settings(min_idle=0, acquire_timeout=1.0))
+    harness.speak("1. ")
+    harness.up()
+    waits = harness.speak("2. ")
+    harness.advance(1.5)
+    with pytest.raises(PoolTimeout, match="1 of at most 8 in all, and 1 for a key"):
+        harness.read(waits)
+
+
 def test_another_voices_idle_connection_makes_room() -> None:
     """For a speech that waits: the one that has been idle for longest."""
     harness = opened(QUIET, settings(min_idle=0, max_size=2), n=2)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
 from tests.simulate.peer import ELEVENLABS, Peer, dial, happened, records, text
+from tests.simulate.test_sm import dial as sm_dial
 from ttsmux.simulate import Simulator
 from ttsmux.simulate.engines.tone import decode_text
 
@@ -57,6 +58,13 @@ ELEVENLABS_FRAMES = frames(
     ),
     generation_config=st.sampled_from([{}, {"chunk_length_schedule": [50]}, {"x": 1}]),
     pronunciation_dictionary_locators=st.sampled_from([[], [LOCATOR], [{}]]),
+)
+SM_FRAMES = frames(
+    text=TEXT,
+    voice=st.sampled_from(["Yara", "Nouf", "nope"]),
+    format=st.just("pcm"),
+    sample_rate=st.sampled_from([8000, 22050]),
+    speed=st.floats(0, 9),
 )
 EVERYTHING = settings(
     max_examples=30,
@@ -141,6 +149,32 @@ def pcm_of(peer: Peer) -> str:
     """What was spoken on a connection that says nothing of types."""
     audio = [str(event.get("audio") or "") for event in peer.events]
     return decode_text(b"".join(map(base64.b64decode, audio)), 24000)
+
+
+@EVERYTHING
+@given(st.lists(SM_FRAMES | st.text(max_size=9) | st.binary(max_size=9), max_size=12))
+def test_sm(
+    caplog: pytest.LogCaptureFixture, messages: list[dict[str, object] | str | bytes]
+) -> None:
+    """Each is answered, and the connection goes on."""
+    with Simulator("sm", busy="queue", end_event="over") as sim:
+        with sm_dial(sim) as peer:
+            peer.say(*messages)
+            peer.say({"text": "End.", "voice": "Yara_en"})
+            while not happened_last(sim, "over", "End."):
+                peer.hear()
+        check(sim, caplog)
+
+
+def happened_last(sim: Simulator, kind: str, said: str) -> bool:
+    """Whether the last request that was read has been spoken."""
+    spoken = [record["generation"] for record in records(sim, "generation")]
+    frames = [record["frame"] for record in records(sim, "recv")]
+    ended = [
+        record["generation"] for record in records(sim, "send") if record["frame"] == {"type": kind}
+    ]
+    asked = bool(frames) and isinstance(frames[-1], dict) and frames[-1].get("text") == said
+    return asked and bool(ended) and ended == spoken and spoken[-1] == ended[-1]
 
 
 @pytest.mark.parametrize("depth", [100, 400, 700, 990, 5000])

@@ -270,11 +270,12 @@ def _key(
     given = api_key.get(adapter.name) if isinstance(api_key, Mapping) else api_key
     if callable(given):
         return given
+    required = adapter.tuned().key_required
     text = given.reveal() if isinstance(given, Secret) else given
-    text = text or os.environ.get(adapter.traits.key_variable)
+    text = text or (os.environ.get(adapter.traits.key_variable) if required else None)
     if text:
         return Secret(checked_key(text, phase="config", provider=adapter.name))
-    if base_url is not None and is_loopback(urlsplit(base_url).hostname):
+    if not required or (base_url is not None and is_loopback(urlsplit(base_url).hostname)):
         return None
     msg = f"no API key: pass api_key= or set {adapter.traits.key_variable}"
     raise AuthError(msg, provider=adapter.name, phase="config")

@@ -453,7 +453,7 @@ class Pool:
         """Return the connections a prewarm stands for: those asked for, and spares behind them."""
         lane = prewarm.lane
         spares = -(-self._target(lane, now) // lane.plan.traits.seats)
-        return min(prewarm.wanted + spares, self.settings.pool.max_size)
+        return min(prewarm.wanted + spares, self._most(lane))
 
     def _warm(self, lane: Lane) -> list[Connection]:
         return [conn for conn in lane.connections if conn.coming or conn.idle]
@@ -516,9 +516,9 @@ class Pool:
         """Begin a dial if backoff and limits allow it."""
         if now < lane.not_before or (lane.failures and lane.coming):
             return False
-        if len(self.connections) >= self.settings.pool.max_size:
+        if crowd := self._crowd(lane):
             if evict:
-                self._evict(lane, now)
+                self._evict(lane, crowd, now)
             return False
         self.counts.dials += 1
         conn = Connection(self.counts.dials, lane, self, lane.refresh, now)
@@ -527,17 +527,33 @@ class Pool:
         self.connections.append(conn)
         return True
 
-    def _evict(self, lane: Lane, now: float) -> None:
+    def _most(self, lane: Lane) -> int:
+        """Return how many connections *lane* may have at most."""
+        allowed, most = lane.plan.traits.connections, self.settings.pool.max_size
+        return most if allowed is None else min(allowed, most)
+
+    def _crowd(self, lane: Lane) -> list[Connection]:
+        """Return those of which one must go before *lane* may have another; none if it may."""
+        allowed = lane.plan.traits.connections
+        if allowed is not None:
+            # A client has one key for a provider, whatever else tells its connections apart.
+            name = lane.plan.adapter.name
+            mine = [conn for conn in self.connections if conn.plan.adapter.name == name]
+            if len(mine) >= allowed:
+                return mine
+        return self.connections if len(self.connections) >= self.settings.pool.max_size else []
+
+    def _evict(self, lane: Lane, crowd: list[Connection], now: float) -> None:
         """
-        Make room for *lane*: hang up what another lane has had idle for longest.
+        Make room for *lane* in *crowd*: hang up what another lane has had idle for longest.
 
         Where nothing is idle, a lane that is never short of speeches must not keep out for ever who
         came before them: the connection that will be the first to be done takes no more.
         """
         leaving = (ConnectionState.DRAINING, ConnectionState.CLOSING)
-        if any(conn.state in leaving for conn in self.connections):
+        if any(conn.state in leaving for conn in crowd):
             return  # room is on its way
-        others = [conn for conn in self.connections if conn.lane is not lane]
+        others = [conn for conn in crowd if conn.lane is not lane]
         idle = [conn for conn in others if conn.idle]
         reason = "another voice needs the room"
         if idle:
@@ -568,11 +584,14 @@ class Pool:
         That is, for a speech that has nowhere else to go; or for a spare, as long as the provider
         has never acknowledged anything.
         """
-        if len(self.connections) < self.settings.pool.max_size:
+        held = [conn for conn in self.connections if conn.state is ConnectionState.BARRIER]
+        if not held:
             return
         demand, starving = self._demand(now), {speech.plan.key for speech in self._seats}
-        for conn in self.connections:
+        for conn in held:
             lane = conn.lane
+            if not self._crowd(lane):
+                continue
             untrue = self.trust(lane.plan) in (Trust.UNTRIED, Trust.BROKEN)
             if (lane.plan.key in starving and not self._supply(lane)) or (
                 untrue and self._short(lane, demand.get(lane, 0), now)
@@ -589,7 +608,7 @@ class Pool:
         for prewarm in list(self._prewarms):
             lane = prewarm.lane
             full = len(self._warm(lane)) >= self._wanted(prewarm, now)
-            stuck = len(self.connections) >= self.settings.pool.max_size
+            stuck = bool(self._crowd(lane))
             if (not lane.coming and (full or stuck)) or self.closing or prewarm.due <= now:
                 self._finish(prewarm)
         if not self.connections:
@@ -667,6 +686,8 @@ class Pool:
             f"{mine} connections of this kind, {len(self.connections)} of at most "
             f"{self.settings.pool.max_size} in all"
         )
+        if plan.traits.connections is not None:
+            words += f", and {plan.traits.connections} for a key"
         if lane is not None and lane.error is not None:
             words += f"; the last dial failed: {lane.error.message}"
         return words

@@ -95,6 +95,12 @@ class Provider(ABC):
     default_voice: ClassVar[str]
     # Whether there is a cancel message, which the acknowledgement faults are about.
     cancels: ClassVar[bool]
+    # Whether audio on the socket is base64, which one fault spoils.
+    base64: ClassVar[bool] = True
+
+    def serves(self, path: str) -> bool:
+        """Tell whether WebSockets are at this path."""
+        return path == self.path
 
     def serves(self, path: str) -> bool:
         """Tell whether there is a WebSocket at *path*."""

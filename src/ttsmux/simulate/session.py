@@ -25,8 +25,8 @@ __all__ = ["JSON", "Session"]
 class Session(Speaker):
     """One WebSocket. A subclass reads messages and writes the provider's events."""
 
-    # The field of an audio message that holds the base64.
-    audio_field: ClassVar[str]
+    # The field of an audio message that holds the base64, where audio is that.
+    audio_field: ClassVar[str] = ""
 
     def __init__(self, stage: Stage, wire: Wire, conn: int) -> None:
         super().__init__(stage, wire, conn)
@@ -53,6 +53,10 @@ class Session(Speaker):
     @abstractmethod
     def generation_of(self, message: JSON) -> Generation | None:
         """Tell for the log which open generation a message belongs to."""
+
+    def confides(self, message: JSON) -> str:
+        """Return the key in a message, to be kept out of the log; empty if there is none."""
+        return ""
 
     def pinged(self) -> None:
         """Note that a ping was read."""
@@ -96,6 +100,7 @@ class Session(Speaker):
                 self.violation("a message that is no JSON object")
                 self.reject("Message is not a JSON object")
             return
+        self.stage.log.hide(self.confides(frame))
         self.log("recv", self.generation_of(frame), frame=frame)
         if self.wire.open:
             self.receive(frame)
@@ -122,6 +127,13 @@ class Session(Speaker):
             logged["bad_base64"] = True
         self.log("send", gen, frame=logged, chunk=gen.chunks, after_interrupt=gen.interrupted)
         self.wire.send_text(msgspec.json.encode({**frame, self.audio_field: encoded}))
+
+    def send_sound(self, gen: Generation, data: bytes) -> None:
+        """Send an audio message that is nothing but *data*."""
+        if self.wire.open:
+            facts = {"chunk": gen.chunks, "after_interrupt": gen.interrupted}
+            self.log("send", gen, frame={"audio_bytes": len(data)}, **facts)
+            self.wire.send_binary(data)
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake; all open generations are cut."""

@@ -30,6 +30,7 @@ from .kugelaudio import KugelAudio
 from .log import Log, Record
 from .provider import Provider, Stage
 from .server import Server
+from .sm import SM
 from .xai import XAI
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ _PROVIDERS: Mapping[str, Callable[..., Provider]] = {
     "elevenlabs": ElevenLabs,
     "gradium": Gradium,
     "kugelaudio": KugelAudio,
+    "sm": SM,
     "xai": XAI,
 }
 
@@ -262,6 +264,8 @@ class Simulator:
         fault = as_fault(fault)
         if fault.moment is Moment.CANCEL and not self._provider.cancels:
             raise ValueError(f"{fault.action}: {self.provider} has no cancel message")
+        if fault.action == "badb64" and not self._provider.base64:
+            raise ValueError(f"{fault.action}: {self.provider} sends audio as it is")
         return fault
 
     # The thread

@@ -14,19 +14,17 @@ import unicodedata
 
 import attrs
 
+from . import sentences
+
 __all__ = ["Cutter", "HoldBack", "Join", "speakable"]
 
 # A `<` that no letter and no slash follows is a comparison, not markup; and no tag is this long.
 _MAX_TAG = 64
 _OPEN_TAG = re.compile(r"<(?:[A-Za-z/][^<>]*)?\Z")
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_TAG = sentences.TAG
 # The last of its kind: `.*` takes all there is and gives back from the end.
 _LAST_SPACE = re.compile(r".*\s", re.DOTALL)
 _LAST_SINGLE_SPACE = re.compile(r".*\S(?= \S)", re.DOTALL)
-# Possessive, and not from the middle of a run: a thousand dots are looked at once, not each anew.
-_END = r"((?<![.!?…])[.!?…]++[\"')\]»”]*+(?=\s)|[؟。！？]++|\n\s*\n)"
-_SENTENCE_END = re.compile(_END)
-_SENTENCE_END_OR_TAG = re.compile(rf"{_TAG.pattern}|{_END}")
 
 
 class HoldBack(enum.Enum):
@@ -88,15 +86,17 @@ class Cutter:
         if not text or text.isspace():
             return [], "" if final else text
         if final:
-            pieces, _ = self._pieces(text + self._last_space(text))
-            return pieces, ""
+            text += self._last_space(text)
+            if self.hold_back is HoldBack.SENTENCE:
+                return self._sentences(text, len(text), over=True)[0], ""
+            return self._limited(text)[0], ""
         end = self._tag_start(text)
         # Punctuation and white space show that the word before is whole; a letter does not.
         whole = flush and end == len(text) and not _in_word(text[-1])
-        if self.hold_back is HoldBack.SENTENCE and not whole:
-            return self._sentences(text, end)
+        if self.hold_back is HoldBack.SENTENCE:
+            return self._sentences(text, end, over=whole)
         stop, skip = self._stop(text, end, whole)
-        pieces, blank = self._pieces(text[:stop])
+        pieces, blank = self._limited(text[:stop])
         return (pieces, blank + text[stop + skip :]) if pieces else ([], text)
 
     def merge(self, first: str, second: str) -> str | None:
@@ -131,16 +131,8 @@ class Cutter:
             return end, 0
         return self._last(_LAST_SPACE, text, end), 0
 
-    def _sentences(self, text: str, end: int) -> tuple[list[str], str]:
-        """Return the whole sentences, and of the one under way what fills the limit."""
-        stop = max(self._sentence_ends(text, end), default=0)
-        pieces, blank = self._pieces(text[:stop])
-        more, blank = self._limited(blank + text[stop:end])
-        return [*pieces, *more[:-1]], "".join(more[-1:]) + blank + text[end:]
-
-    def _sentence_ends(self, text: str, end: int) -> list[int]:
-        pattern = _SENTENCE_END_OR_TAG if self.markup else _SENTENCE_END
-        return [found.end() for found in pattern.finditer(text, 0, end) if found[1]]
+    def _sentences(self, text: str, end: int, *, over: bool) -> tuple[list[str], str]:
+        return sentences.split(text, limit=self.limit, markup=self.markup, settled=end, over=over)
 
     def _tags(self, text: str) -> list[tuple[int, int]]:
         return [tag.span() for tag in _TAG.finditer(text)] if self.markup else []
@@ -161,18 +153,6 @@ class Cutter:
 
     # --- pieces of the right size -----------------------------------------------------------------
 
-    def _pieces(self, text: str) -> tuple[list[str], str]:
-        """Return the pieces of *text*, and the white space behind them that is no piece itself."""
-        if self.hold_back is not HoldBack.SENTENCE:
-            return self._limited(text)
-        pieces: list[str] = []
-        blank, start = "", 0
-        for end in [*self._sentence_ends(text, len(text)), len(text)]:
-            found, blank = self._limited(blank + text[start:end])
-            pieces += found
-            start = end
-        return pieces, blank
-
     def _limited(self, text: str) -> tuple[list[str], str]:
         pieces: list[str] = []
         while self.limit is not None and len(text) > self.limit:
@@ -180,9 +160,6 @@ class Cutter:
             blank = len(text) - len(bare)
             if not bare:
                 break
-            if blank and self.hold_back is HoldBack.SENTENCE:
-                text = bare  # sentences stand for themselves, with no white space between them
-                continue
             if blank >= self.limit:
                 text = (" " if self.limit > 1 else "") + bare
                 continue
