@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from ttsmux.adapter import Adapter
 from ttsmux.adapters.elevenlabs import ElevenLabs
 from ttsmux.adapters.gradium import Gradium
+from ttsmux.adapters.kugelaudio import KugelAudio
 from ttsmux.adapters.sm import SM
 from ttsmux.adapters.xai import XAI
 from ttsmux.cli.app import app

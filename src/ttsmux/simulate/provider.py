@@ -99,10 +99,6 @@ class Provider(ABC):
     base64: ClassVar[bool] = True
 
     def serves(self, path: str) -> bool:
-        """Tell whether WebSockets are at this path."""
-        return path == self.path
-
-    def serves(self, path: str) -> bool:
         """Tell whether there is a WebSocket at *path*."""
         return path == self.path
 
