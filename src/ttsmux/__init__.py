@@ -15,7 +15,9 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .adapter import Adapter as Adapter
     from .adapters.gradium import Gradium as Gradium
+    from .adapters.gradium import GradiumRest as GradiumRest
     from .adapters.xai import XAI as XAI
+    from .adapters.xai import XAIRest as XAIRest
     from .audio import AudioChunk as AudioChunk
     from .audio import AudioFormat as AudioFormat
     from .audio import Mark as Mark
@@ -87,7 +89,9 @@ _ERRORS = (
 _WHERE = {
     "Adapter": "adapter",
     "Gradium": "adapters.gradium",
+    "GradiumRest": "adapters.gradium",
     "XAI": "adapters.xai",
+    "XAIRest": "adapters.xai",
     "AudioChunk": "audio",
     "AudioFormat": "audio",
     "Mark": "audio",

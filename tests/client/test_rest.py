@@ -30,13 +30,9 @@ ONCE = RetryPolicy(attempts=1)
 
 
 def rest(provider: str, **options: Any) -> Adapter:
-    adapter: Adapter | None
     if provider == "gradium":
-        adapter = ttsmux.Gradium(voice="YTpq7expH9539ERJ", **options).rest()
-    else:
-        adapter = ttsmux.XAI(**options).rest()
-    assert adapter is not None
-    return adapter
+        return ttsmux.Gradium(voice="YTpq7expH9539ERJ", **options).rest()
+    return ttsmux.XAI(**options).rest()
 
 
 def play(
@@ -336,9 +332,8 @@ def test_a_base_url_replaces_the_host_only() -> None:
     route = respx.post("https://eu.api.gradium.ai/api/post/speech/tts").respond(
         200, headers={"Content-Type": "audio/pcm"}, content=PCM
     )
-    adapter = ttsmux.Gradium(voice="v").rest()
-    only = type(adapter)(voice="v", only_audio=True)
-    with ttsmux.Client(only, api_key=KEY, base_url="wss://eu.api.gradium.ai") as client:
+    adapter = ttsmux.GradiumRest(voice="v", only_audio=True)
+    with ttsmux.Client(adapter, api_key=KEY, base_url="wss://eu.api.gradium.ai") as client:
         assert decode_text(client.speak("Good morning.").read(), RATE) == "Good morning."
     assert route.calls[0].request.headers["x-api-key"] == KEY
 
