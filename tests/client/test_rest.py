@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -372,3 +374,19 @@ def test_answers_that_fail(
             speech.read()
     assert type(caught.value) is kind
     assert route.call_count == len(answers)
+
+
+def test_httpx_is_imported_with_the_first_request_only() -> None:
+    """Who speaks over sockets does not pay for it."""
+    code = """
+import sys, ttsmux
+from ttsmux.simulate import Simulator
+with Simulator("xai") as sim:
+    with ttsmux.Client("xai", base_url=sim.url) as client:
+        assert client.speak("Hello.").read()
+    assert "httpx" not in sys.modules and "httpcore" not in sys.modules
+    with ttsmux.Client(ttsmux.XAI().rest(), base_url=sim.url) as client:
+        assert client.speak("Hello.").read()
+    assert "httpx" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
