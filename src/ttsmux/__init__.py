@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from .adapter import Adapter as Adapter
     from .adapters.elevenlabs import ElevenLabs as ElevenLabs
     from .adapters.gradium import Gradium as Gradium
+    from .adapters.gradium import GradiumRest as GradiumRest
     from .adapters.kugelaudio import KugelAudio as KugelAudio
     from .adapters.sm import SM as SM
     from .adapters.xai import XAI as XAI
+    from .adapters.xai import XAIRest as XAIRest
     from .audio import AudioChunk as AudioChunk
     from .audio import AudioFormat as AudioFormat
     from .audio import Mark as Mark
@@ -91,9 +93,11 @@ _WHERE = {
     "Adapter": "adapter",
     "ElevenLabs": "adapters.elevenlabs",
     "Gradium": "adapters.gradium",
+    "GradiumRest": "adapters.gradium",
     "KugelAudio": "adapters.kugelaudio",
     "SM": "adapters.sm",
     "XAI": "adapters.xai",
+    "XAIRest": "adapters.xai",
     "AudioChunk": "audio",
     "AudioFormat": "audio",
     "Mark": "audio",

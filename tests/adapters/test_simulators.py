@@ -36,6 +36,7 @@ from ttsmux.adapter import (
 )
 from ttsmux.adapters.elevenlabs import ElevenLabs
 from ttsmux.adapters.gradium import Gradium
+from ttsmux.adapters.kugelaudio import KugelAudio
 from ttsmux.adapters.sm import SM
 from ttsmux.adapters.xai import XAI
 from ttsmux.errors import (

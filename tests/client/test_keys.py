@@ -315,9 +315,9 @@ def test_a_dial_that_is_given_up_as_it_succeeds_is_closed_cleanly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is hung up twice, and the second time is once too often; the wire was cut then."""
-    from ttsmux.client import _threads_wire
+    from ttsmux.client import _threads
 
-    real, ending, closers = _threads_wire.connect, Ending(), []
+    real, ending, closers = _threads.connect, Ending(), []
 
     def connect(target: Any, timeout: float, cancelled: Callable[[], bool]) -> Any:
         found = real(target, timeout, cancelled)
@@ -327,7 +327,7 @@ def test_a_dial_that_is_given_up_as_it_succeeds_is_closed_cleanly(
             time.sleep(0.001)
         return found
 
-    monkeypatch.setattr(_threads_wire, "connect", connect)
+    monkeypatch.setattr(_threads, "connect", connect)
     with serve(ending) as server:
         timeouts = Timeouts(close=PATIENCE)
         client = Client("xai", base_url=server.url(""), api_key=KEY, timeouts=timeouts, pool=ALONE)

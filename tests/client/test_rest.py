@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -30,13 +32,9 @@ ONCE = RetryPolicy(attempts=1)
 
 
 def rest(provider: str, **options: Any) -> Adapter:
-    adapter: Adapter | None
     if provider == "gradium":
-        adapter = ttsmux.Gradium(voice="YTpq7expH9539ERJ", **options).rest()
-    else:
-        adapter = ttsmux.XAI(**options).rest()
-    assert adapter is not None
-    return adapter
+        return ttsmux.Gradium(voice="YTpq7expH9539ERJ", **options).rest()
+    return ttsmux.XAI(**options).rest()
 
 
 def play(
@@ -336,9 +334,8 @@ def test_a_base_url_replaces_the_host_only() -> None:
     route = respx.post("https://eu.api.gradium.ai/api/post/speech/tts").respond(
         200, headers={"Content-Type": "audio/pcm"}, content=PCM
     )
-    adapter = ttsmux.Gradium(voice="v").rest()
-    only = type(adapter)(voice="v", only_audio=True)
-    with ttsmux.Client(only, api_key=KEY, base_url="wss://eu.api.gradium.ai") as client:
+    adapter = ttsmux.GradiumRest(voice="v", only_audio=True)
+    with ttsmux.Client(adapter, api_key=KEY, base_url="wss://eu.api.gradium.ai") as client:
         assert decode_text(client.speak("Good morning.").read(), RATE) == "Good morning."
     assert route.calls[0].request.headers["x-api-key"] == KEY
 
@@ -377,3 +374,19 @@ def test_answers_that_fail(
             speech.read()
     assert type(caught.value) is kind
     assert route.call_count == len(answers)
+
+
+def test_httpx_is_imported_with_the_first_request_only() -> None:
+    """Who speaks over sockets does not pay for it."""
+    code = """
+import sys, ttsmux
+from ttsmux.simulate import Simulator
+with Simulator("xai") as sim:
+    with ttsmux.Client("xai", base_url=sim.url) as client:
+        assert client.speak("Hello.").read()
+    assert "httpx" not in sys.modules and "httpcore" not in sys.modules
+    with ttsmux.Client(ttsmux.XAI().rest(), base_url=sim.url) as client:
+        assert client.speak("Hello.").read()
+    assert "httpx" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=50)

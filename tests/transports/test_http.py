@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.transports.peers import PATIENCE, Authority, Listener, Peer, deaf_port, idle, pump
@@ -509,6 +510,27 @@ def test_giving_up_a_request_on_a_connection_used_before(requests: Requests) -> 
         assert line.sink.losses == []
         line.abort()
         assert line.end() == Closed(None)
+    assert server.connections == 1
+
+
+def test_giving_up_at_the_very_end_cuts_nobody_elses_connection(
+    threads: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may give the request up while its connection goes back to the others."""
+    requests = Requests(threads)
+    going_back = httpx.Response.close
+
+    def close(response: httpx.Response) -> None:
+        line.transport.abort()
+        going_back(response)
+
+    monkeypatch.setattr(httpx.Response, "close", close)
+    with Listener(answering(*[CHUNKED + LAST] * 2)) as server:
+        for _ in range(2):
+            line = requests.dial(Target(url=http(server)))
+            line.send("{}")
+            whole(line)
+        requests.close()
     assert server.connections == 1
 
 
