@@ -148,7 +148,7 @@ class Traits:
             came before; None where ending takes one step.
         ends_released: whether `OutputEnd` also frees the slot, so that no `Released` follows.
         source_pause: how long a provider lets a generation lie silent before it ends it; an end of
-            its own that comes sooner than that after the last text is none.
+            its own that comes before half of that after the last text is an error.
         generation_keepalive: interval of `keepalive(gen)`, the other remedy for a source pause.
         connection_keepalive: interval of `keepalive(None)`.
         ping: interval of WebSocket pings; None where the provider does not bear them.
