@@ -287,7 +287,7 @@ def test_the_21st_context() -> None:
 def test_a_context_that_nothing_comes_for(notice: str) -> None:
     """It ends; an empty text keeps it open."""
     with on(MULTI, context_idle=0.3, context_notice=notice) as (_, peer):
-        peer.say(context("a", "One."))
+        peer.say(context("a", "One. "))
         peer.until("chunk_complete")
         for _ in range(3):
             peer.say({"text": "", "context_id": "a"})
