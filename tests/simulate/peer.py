@@ -17,7 +17,14 @@ GRADIUM = "/api/speech/tts"
 ELEVENLABS = (
     "/v1/text-to-speech/V1/multi-stream-input?model_id=eleven_flash_v2_5&output_format=pcm_24000"
 )
-PATHS = {"elevenlabs": ELEVENLABS, "gradium": GRADIUM, "xai": XAI}
+KUGELAUDIO = "/ws/tts/multi"
+PATHS = {"elevenlabs": ELEVENLABS, "gradium": GRADIUM, "kugelaudio": KUGELAUDIO, "xai": XAI}
+KEYS = (
+    "audio", "word_timestamps", "generation_started", "chunk_complete", "final", "session_closed",
+    "context_created", "context_closed", "context_timeout", "interrupted", "settings_updated",
+    "warning", "error",
+)  # fmt: skip
+"""What names a message that has no type."""
 HEADERS = {"Authorization": "Bearer a-secret-api-key", "x-api-key": "a-secret-api-key"}
 HEADERS["xi-api-key"] = HEADERS["x-api-key"]
 
@@ -51,7 +58,7 @@ class Peer:
         while True:
             event = self.hear()
             events.append(event)
-            if event["type"] == kind and fields.items() <= event.items():
+            if kind_of(event) == kind and fields.items() <= event.items():
                 return events
 
 
@@ -75,13 +82,18 @@ def dial(
         yield Peer(ws)
 
 
+def kind_of(event: Event) -> str:
+    """The type, or the key that stands for it."""
+    return str(event.get("type") or next(key for key in KEYS if key in event))
+
+
 def pcm(events: list[Event]) -> bytes:
     """The audio in *events*, joined."""
     field = {"audio.delta": "delta", "audio": "audio"}
     return b"".join(
-        base64.b64decode(str(event.get(field[str(event["type"])], "")), validate=True)
+        base64.b64decode(str(event.get(field[kind_of(event)], "")), validate=True)
         for event in events
-        if event["type"] in field
+        if kind_of(event) in field
     )
 
 
@@ -99,8 +111,8 @@ def kinds(events: list[Event]) -> list[str]:
     """The types in order, runs of one type counted once."""
     found: list[str] = []
     for event in events:
-        if found[-1:] != [event["type"]]:
-            found.append(str(event["type"]))
+        if found[-1:] != [kind_of(event)]:
+            found.append(kind_of(event))
     return found
 
 
