@@ -18,7 +18,7 @@ from ttsmux.adapter import (
     OutputEnd,
     Scope,
 )
-from ttsmux.adapters.gradium import Gradium
+from ttsmux.adapters.gradium import Gradium, GradiumRest
 from ttsmux.audio import AudioFormat, MarkKind
 from ttsmux.errors import (
     AtCapacity,
@@ -272,7 +272,7 @@ def test_what_gradium_does_not_have_sends_nothing() -> None:
     gen = begin(gradium)
     assert list(gradium.release(gen)) == []
     assert list(gradium.keepalive(gen)) == list(gradium.keepalive(None)) == []
-    assert gradium.rest() is None
+    assert isinstance(gradium.rest(), GradiumRest)
 
 
 # --- the handshake --------------------------------------------------------------------------------

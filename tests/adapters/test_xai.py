@@ -20,7 +20,7 @@ from ttsmux.adapter import (
     Scope,
     Wire,
 )
-from ttsmux.adapters.xai import XAI
+from ttsmux.adapters.xai import XAI, XAIRest
 from ttsmux.audio import AudioFormat, MarkKind
 from ttsmux.errors import (
     AtCapacity,
@@ -173,7 +173,7 @@ def test_what_xai_does_not_have_sends_nothing() -> None:
     nothing = [xai.open(gen), xai.flush(gen), xai.release(gen), xai.shutdown()]
     nothing += [xai.keepalive(gen), xai.keepalive(None)]
     assert [list(frames) for frames in nothing] == [[]] * 6
-    assert xai.rest() is None
+    assert isinstance(xai.rest(), XAIRest)
 
 
 # --- the handshake --------------------------------------------------------------------------------

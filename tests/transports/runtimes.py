@@ -12,7 +12,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from tests import _leaks
 from tests.conftest import RUNTIMES
 from tests.transports.peers import PATIENCE
-from ttsmux.adapter import Closed, Frame
+from ttsmux.adapter import Closed, DialFailure, Frame
 from ttsmux.errors import Error
 from ttsmux.transports import websocket_client, websockets
 from ttsmux.transports.base import Ping, Pong, Response, SendError, Target
@@ -35,9 +35,10 @@ class Recorder:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
+        self.answers: list[Mapping[str, str]] = []
         self.messages: list[tuple[bytes, bool]] = []
         self.pongs = 0
-        self.losses: list[Closed | Error] = []
+        self.losses: list[Closed | DialFailure | Error] = []
         self.after_the_end = 0
         self.on_reply: Reply = lambda frames: None
         self.replies = 0
@@ -45,6 +46,9 @@ class Recorder:
     def message(self, data: bytes, text: bool) -> None:
         assert type(data) is bytes
         self._note(lambda: self.messages.append((data, text)))
+
+    def answered(self, headers: Mapping[str, str]) -> None:
+        self._note(lambda: self.answers.append(headers))
 
     def pong(self) -> None:
         def count() -> None:
@@ -59,7 +63,7 @@ class Recorder:
         self._note(count)
         self.on_reply(frames)
 
-    def lost(self, fault: Closed | Error) -> None:
+    def lost(self, fault: Closed | DialFailure | Error) -> None:
         self._note(lambda: self.losses.append(fault))
 
     def _note(self, change: Callable[[], None]) -> None:
@@ -125,7 +129,7 @@ class Line:
         self.sink.wait(lambda: len(self.sink.messages) >= count)
         return self.sink.messages
 
-    def end(self) -> Closed | Error:
+    def end(self) -> Closed | DialFailure | Error:
         """Wait for the end: told once, nothing behind it, and the reader gone."""
         self.sink.wait(lambda: bool(self.sink.losses))
         assert self._reading is not None

@@ -1,5 +1,5 @@
 """
-Gradium: many generations on one connection, told apart by an id.
+Gradium: many generations on one connection, told apart by an id; and over HTTP, one a request.
 
 There is no cancel: an interrupted generation is finished (`end_of_stream`) and muted by its id.
 Wire facts are from docs.gradium.ai (tts-websocket, multiplexing, websocket-lifecycle, errors); see
@@ -18,8 +18,10 @@ import msgspec
 import pybase64
 
 from ..adapter import (
+    FLAG,
     NUMBER,
     TEXT,
+    WHOLE,
     Adapter,
     Audio,
     Closed,
@@ -30,6 +32,7 @@ from ..adapter import (
     Generation,
     Handshake,
     HoldBack,
+    Input,
     Join,
     Marks,
     Note,
@@ -55,6 +58,7 @@ from ..errors import (
     RemoteProtocolError,
 )
 from ..settings import Interrupt
+from . import _http
 
 _PROTOCOL, _POLICY, _INTERNAL, _BUSY = 1002, 1008, 1011, 429
 _CONCURRENCY_WAIT = 0.35
@@ -67,8 +71,20 @@ _PARAMETER = re.compile(r"not found|should be between|must be", re.IGNORECASE)
 _ID_FIELDS = ("client_req_id", "client_request_id")
 _USED = frozenset({"audio", "text", "end_of_stream", "error"})
 _NOTES = frozenset({"ready", "flushed", "need_more_text"})
+# What a failure that a proxy turned into an HTTP answer looks like.
+_FROM_SERVER = re.compile(r"error from server (\d{1,6}): (.*)", re.DOTALL)
+_FORMATS = (
+    "pcm_24000",
+    "pcm_8000",
+    "pcm_16000",
+    "pcm_22050",
+    "pcm_44100",
+    "pcm_48000",
+    "mulaw_8000",
+    "alaw_8000",
+)
 # G.711 has another name here; the rest are spelled as ours.
-_FORMATS = {"mulaw_8000": "ulaw_8000"}
+_NAMES = {"mulaw_8000": "ulaw_8000"}
 
 
 class _Message(msgspec.Struct):
@@ -98,7 +114,41 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @attrs.frozen(kw_only=True)
-class Gradium(Adapter):
+class _Voice(Adapter):
+    """What the socket and HTTP have in common."""
+
+    name: ClassVar[str] = "gradium"
+
+    padding_bonus: float | None = attrs.field(default=None, validator=NUMBER)
+    temp: float | None = attrs.field(default=None, validator=NUMBER)
+    cfg_coef: float | None = attrs.field(default=None, validator=NUMBER)
+    rewrite_rules: str | None = attrs.field(default=None, validator=TEXT)
+
+    def _settings(self, options: Options) -> dict[str, object]:
+        config = {
+            key: value
+            for key, value in (
+                ("temp", self.temp),
+                ("cfg_coef", self.cfg_coef),
+                ("padding_bonus", self.padding_bonus),
+                ("rewrite_rules", self.rewrite_rules),
+            )
+            if value is not None
+        }
+        settings: dict[str, object] = {
+            "voice_id": options.voice,
+            "output_format": _NAMES.get(options.format.name, options.format.name),
+        }
+        if options.model is not None:
+            settings["model_name"] = options.model
+        if config:
+            # As a string: the form that every surface of the vendor takes.
+            settings["json_config"] = json_frame(config)
+        return settings
+
+
+@attrs.frozen(kw_only=True)
+class Gradium(_Voice):
     """
     Gradium's text to speech over its WebSocket.
 
@@ -115,7 +165,6 @@ class Gradium(Adapter):
             ``client_request_id``.
     """
 
-    name: ClassVar[str] = "gradium"
     traits: ClassVar[Traits] = Traits(
         seats=8,
         slots=10,
@@ -131,27 +180,14 @@ class Gradium(Adapter):
         # page) or 3000 s (newer): leave before either.
         max_idle=240.0,
         max_age=280.0,
-        formats=(
-            "pcm_24000",
-            "pcm_8000",
-            "pcm_16000",
-            "pcm_22050",
-            "pcm_44100",
-            "pcm_48000",
-            "mulaw_8000",
-            "alaw_8000",
-        ),
+        formats=_FORMATS,
         voice_required=True,
         key_variable="GRADIUM_API_KEY",
     )
 
-    padding_bonus: float | None = attrs.field(default=None, validator=NUMBER)
-    temp: float | None = attrs.field(default=None, validator=NUMBER)
-    cfg_coef: float | None = attrs.field(default=None, validator=NUMBER)
-    rewrite_rules: str | None = attrs.field(default=None, validator=TEXT)
     pronunciation_id: str | None = attrs.field(default=None, validator=TEXT)
     retry_for_s: float | None = attrs.field(default=None, validator=NUMBER)
-    seats: int = 8
+    seats: int = attrs.field(default=8, validator=WHOLE)
     id_field: Literal["client_req_id", "client_request_id"] = "client_req_id"
 
     def __attrs_post_init__(self) -> None:
@@ -179,31 +215,16 @@ class Gradium(Adapter):
         )
 
     def open(self, gen: Generation) -> Iterable[Frame]:
-        options = gen.options
         setup: dict[str, object] = {
             "type": "setup",
             self.id_field: gen.id,
-            "voice_id": options.voice,
-            "output_format": _FORMATS.get(options.format.name, options.format.name),
             # Without this the server closes the connection after the first generation.
             "close_ws_on_eos": False,
-        }
-        config = {
-            key: value
-            for key, value in (
-                ("temp", self.temp),
-                ("cfg_coef", self.cfg_coef),
-                ("padding_bonus", self.padding_bonus),
-                ("rewrite_rules", self.rewrite_rules),
-            )
-            if value is not None
+            **self._settings(gen.options),
         }
         for key, value in (
-            ("model_name", options.model),
             ("pronunciation_id", self.pronunciation_id),
             ("retry_for_s", self.retry_for_s),
-            # As a string: the form that every surface of the vendor takes.
-            ("json_config", json_frame(config) if config else None),
         ):
             if value is not None:
                 setup[key] = value
@@ -226,23 +247,10 @@ class Gradium(Adapter):
     def decode(self, data: bytes, wire: Wire) -> Iterable[Signal]:
         message = _read(data)
         id = message.client_req_id or message.client_request_id
-        match message.type:
-            case "audio":
-                try:
-                    return (Audio(pybase64.b64decode(message.audio, validate=True), id),)
-                except ValueError as exc:
-                    raise RemoteProtocolError("audio is not valid base64") from exc
-            case "text":
-                start = message.start_s or 0.0
-                stop = start if message.stop_s is None else message.stop_s
-                return (Marks(((message.text, start, stop),), id),)
-            case "end_of_stream":
-                # An end without an id closes the connection; nobody asked for that.
-                return (OutputEnd(id),) if id else (Note("end_of_stream without an id"),)
-            case "error":
-                return (Failed(_error(message), id),)
-            case _:
-                return (Note(message.type if message.type in _NOTES else "unknown", id),)
+        if message.type == "end_of_stream":
+            # An end without an id closes the connection; nobody asked for that.
+            return (OutputEnd(id),) if id else (Note("end_of_stream without an id"),)
+        return (_meaning(message, id),)
 
     def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
         match fault:
@@ -264,6 +272,88 @@ class Gradium(Adapter):
                 return Verdict(Scope.CONNECTION, error)
             case _:
                 return super().verdict(fault, busy)
+
+    def rest(self) -> GradiumRest:
+        """
+        Return the same voice over HTTP.
+
+        Raises:
+            ConfigError: there is a pronunciation dictionary, which only the socket takes.
+        """
+        if self.pronunciation_id is not None:
+            msg = "a pronunciation dictionary is for the socket only; leave pronunciation_id out"
+            raise ConfigError(msg, provider=self.name, phase="config")
+        shared = attrs.fields_dict(Gradium).keys() & attrs.fields_dict(GradiumRest).keys()
+        return GradiumRest(**{name: getattr(self, name) for name in shared})
+
+
+@attrs.frozen(kw_only=True)
+class GradiumRest(_Voice):
+    """
+    Gradium's text to speech over HTTP: a whole text or a sentence a request.
+
+    Attributes:
+        padding_bonus, temp, cfg_coef, rewrite_rules: as on the socket.
+        only_audio: whether the answer is to be the bare audio, without word times.
+    """
+
+    traits: ClassVar[Traits] = Traits(
+        reusable=False,
+        input=Input.WHOLE,
+        ping=None,
+        formats=_FORMATS,
+        voice_required=True,
+        key_variable="GRADIUM_API_KEY",
+    )
+
+    only_audio: bool = attrs.field(default=False, validator=FLAG)
+
+    def pool_key(self, options: Options) -> Hashable:
+        # What an answer looks like; all else is in the request.
+        return options.format.name, self.only_audio
+
+    def handshake(self, options: Options, secret: str | None) -> Handshake:
+        return Handshake(
+            url="https://api.gradium.ai/api/post/speech/tts",
+            headers={"x-api-key": secret} if secret else {},
+        )
+
+    def text(self, gen: Generation, piece: str) -> Iterable[Frame]:
+        request = {"text": piece, **self._settings(gen.options), "only_audio": self.only_audio}
+        return (json_frame(request),)
+
+    def decode(self, data: bytes, wire: Wire) -> Iterable[Signal]:
+        raise RemoteProtocolError("a text message came in place of an HTTP answer")
+
+    def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
+        if self.only_audio:
+            return _http.audio(data, wire)
+        found: list[Signal] = [_meaning(_read(line)) for line in _http.lines(data, wire)]
+        return found if data else [*found, OutputEnd()]
+
+    def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
+        if isinstance(fault, DialFailure) and (found := _FROM_SERVER.match(fault.body)):
+            error = _error(_Message("error", message=found[2], code=int(found[1])))
+            return Verdict(Scope.CONNECTION, error)
+        return super().verdict(fault, busy)
+
+
+def _meaning(message: _Message, id: str | None = None) -> Signal:
+    """Say what a message means, but for the end of a stream."""
+    match message.type:
+        case "audio":
+            try:
+                return Audio(pybase64.b64decode(message.audio, validate=True), id)
+            except ValueError as exc:
+                raise RemoteProtocolError("audio is not valid base64") from exc
+        case "text":
+            start = message.start_s or 0.0
+            stop = start if message.stop_s is None else message.stop_s
+            return Marks(((message.text, start, stop),), id)
+        case "error":
+            return Failed(_error(message), id)
+        case kind:
+            return Note(kind if kind in _NOTES else "unknown", id)
 
 
 def _read(data: bytes) -> _Message:

@@ -1,5 +1,5 @@
 """
-xAI: one utterance at a time on a connection, without ids.
+xAI: one utterance at a time on a connection, without ids; and over HTTP, one a request.
 
 An interruption sends `text.clear` and drops everything until `audio.clear`: nothing but that
 acknowledgement tells old audio from new. Wire facts are from docs.x.ai (text-to-speech guide, voice
@@ -20,6 +20,7 @@ import pybase64
 from ..adapter import (
     FLAG,
     NUMBER,
+    WHOLE,
     Adapter,
     Audio,
     CancelAck,
@@ -29,6 +30,7 @@ from ..adapter import (
     Frame,
     Generation,
     Handshake,
+    Input,
     Marks,
     Note,
     Options,
@@ -44,6 +46,7 @@ from ..adapter import (
 )
 from ..errors import ConfigError, GenerationError, InvalidVoice, NotFoundError, RemoteProtocolError
 from ..settings import Interrupt
+from . import _http
 
 _NOT_FOUND, _BAD_REQUEST = 404, 400
 _AGED = ("timed out", "deadline expired")
@@ -89,8 +92,56 @@ _times = msgspec.json.Decoder(_Times | None)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+_FORMATS = (
+    "pcm_24000",
+    "pcm_8000",
+    "pcm_16000",
+    "pcm_22050",
+    "pcm_44100",
+    "pcm_48000",
+    "mulaw_8000",
+    "alaw_8000",
+)
+# 15,000 in the guide; what a character is there is not said.
+_MAX_TEXT = 12_000
+
+
 @attrs.frozen(kw_only=True)
-class XAI(Adapter):
+class _Voice(Adapter):
+    """What the socket and HTTP have in common."""
+
+    name: ClassVar[str] = "xai"
+
+    speed: float | None = attrs.field(default=None, validator=NUMBER)
+    optimize_streaming_latency: int | None = attrs.field(default=None, validator=WHOLE)
+    text_normalization: bool | None = attrs.field(default=None, validator=FLAG)
+    with_timestamps: bool = attrs.field(default=False, validator=FLAG)
+
+    def _settings(self) -> dict[str, object]:
+        settings = {
+            "speed": self.speed,
+            "optimize_streaming_latency": self.optimize_streaming_latency,
+            "text_normalization": self.text_normalization,
+            "with_timestamps": self.with_timestamps or None,
+        }
+        return {key: value for key, value in settings.items() if value is not None}
+
+    def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
+        match fault:
+            case DialFailure(status=status, body=body) if status == _NOT_FOUND:
+                words = said(body) or "no such voice"
+                return Verdict(Scope.CONNECTION, NotFoundError(words, phase="dial"))
+            case DialFailure(status=status, body=body) if status == _BAD_REQUEST:
+                words = said(body)
+                kind = InvalidVoice if "voice" in words.lower() else ConfigError
+                error = kind(f"the server refused the settings: {words}", phase="dial")
+                return Verdict(Scope.CONNECTION, error)
+            case _:
+                return super().verdict(fault, busy)
+
+
+@attrs.frozen(kw_only=True)
+class XAI(_Voice):
     """
     xAI's text to speech over its WebSocket.
 
@@ -101,53 +152,33 @@ class XAI(Adapter):
         with_timestamps: whether word times are asked for.
     """
 
-    name: ClassVar[str] = "xai"
     traits: ClassVar[Traits] = Traits(
         interrupt=Interrupt.CANCEL,
         policies=(Interrupt.CANCEL, Interrupt.DISCARD),
         acknowledgement=1.5,
-        # 15,000 in the guide; what a character is there is not said.
-        max_text=12_000,
+        max_text=_MAX_TEXT,
         # A session permit lasts 600 s by the guide; sockets end at about 2,100 s without notice.
         max_age=540.0,
         connections=50,
-        formats=(
-            "pcm_24000",
-            "pcm_8000",
-            "pcm_16000",
-            "pcm_22050",
-            "pcm_44100",
-            "pcm_48000",
-            "mulaw_8000",
-            "alaw_8000",
-        ),
+        formats=_FORMATS,
         voice="eve",
         language="auto",
         key_variable="XAI_API_KEY",
     )
-
-    speed: float | None = attrs.field(default=None, validator=NUMBER)
-    optimize_streaming_latency: int | None = attrs.field(default=None, validator=NUMBER)
-    text_normalization: bool | None = attrs.field(default=None, validator=FLAG)
-    with_timestamps: bool = attrs.field(default=False, validator=FLAG)
 
     def pool_key(self, options: Options) -> Hashable:
         return self._query(options)
 
     def _query(self, options: Options) -> str:
         """Return the query: all settings are frozen there when the connection is opened."""
-        codec, rate = options.format.encoding, options.format.rate
         fields: dict[str, object] = {
             "language": options.language,
             "voice": options.voice,
-            "codec": codec,
-            "sample_rate": rate,
-            "speed": self.speed,
-            "optimize_streaming_latency": self.optimize_streaming_latency,
-            "text_normalization": self.text_normalization,
-            "with_timestamps": self.with_timestamps or None,
+            "codec": options.format.encoding,
+            "sample_rate": options.format.rate,
+            **self._settings(),
         }
-        return urlencode({key: _plain(value) for key, value in fields.items() if value is not None})
+        return urlencode({key: _plain(value) for key, value in fields.items()})
 
     def handshake(self, options: Options, secret: str | None) -> Handshake:
         return Handshake(
@@ -194,16 +225,87 @@ class XAI(Adapter):
             case Failed(error=error) if not busy and not _is_aged(error.message):
                 # The answer to a bad setting while nobody speaks; the connection goes on.
                 return Verdict(Scope.NOTHING, error)
-            case DialFailure(status=status, body=body) if status == _NOT_FOUND:
-                words = said(body) or "no such voice"
-                return Verdict(Scope.CONNECTION, NotFoundError(words, phase="dial"))
-            case DialFailure(status=status, body=body) if status == _BAD_REQUEST:
-                words = said(body)
-                kind = InvalidVoice if "voice" in words.lower() else ConfigError
-                error = kind(f"the server refused the settings: {words}", phase="dial")
-                return Verdict(Scope.CONNECTION, error)
             case _:
                 return super().verdict(fault, busy)
+
+    def rest(self) -> XAIRest:
+        shared = attrs.fields_dict(XAI).keys() & attrs.fields_dict(XAIRest).keys()
+        return XAIRest(**{name: getattr(self, name) for name in shared})
+
+
+class _Answer(msgspec.Struct):
+    """The answer to a request for times."""
+
+    audio: str
+    audio_timestamps: msgspec.Raw = _NO_TIMES
+
+
+_answers = msgspec.json.Decoder(_Answer)
+
+
+@attrs.frozen(kw_only=True)
+class XAIRest(_Voice):
+    """
+    xAI's text to speech over HTTP: ``POST /v1/tts``, a whole text or a sentence a request.
+
+    The answer is the audio, as it is made. With times it is one JSON object, at the end.
+
+    Attributes:
+        speed, optimize_streaming_latency, text_normalization: as on the socket.
+        with_timestamps: whether word times are asked for; no audio comes then before all is made.
+    """
+
+    traits: ClassVar[Traits] = Traits(
+        reusable=False,
+        input=Input.WHOLE,
+        max_text=_MAX_TEXT,
+        ping=None,
+        formats=_FORMATS,
+        voice="eve",
+        language="auto",
+        key_variable="XAI_API_KEY",
+    )
+
+    def pool_key(self, options: Options) -> Hashable:
+        # What an answer looks like; all else is in the request.
+        return options.format.name, self.with_timestamps
+
+    def handshake(self, options: Options, secret: str | None) -> Handshake:
+        return Handshake(
+            url="https://api.x.ai/v1/tts",
+            headers={"Authorization": f"Bearer {secret}"} if secret else {},
+        )
+
+    def text(self, gen: Generation, piece: str) -> Iterable[Frame]:
+        options = gen.options
+        request: dict[str, object] = {
+            "text": piece,
+            "language": options.language,
+            "voice_id": options.voice,
+            "output_format": {"codec": options.format.encoding, "sample_rate": options.format.rate},
+            **self._settings(),
+        }
+        return (json_frame(request),)
+
+    def decode(self, data: bytes, wire: Wire) -> Iterable[Signal]:
+        raise RemoteProtocolError("a text message came in place of an HTTP answer")
+
+    def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
+        if not self.with_timestamps:
+            return _http.audio(data, wire)
+        body = _http.whole(data, wire)
+        return () if body is None else _timed(body)
+
+
+def _timed(body: bytes) -> list[Signal]:
+    try:
+        answer = _answers.decode(body)
+    except _UNREADABLE as exc:
+        raise RemoteProtocolError("the answer is not the JSON it should be") from exc
+    scratch: dict[str, object] = {}
+    times = answer.audio_timestamps
+    marks = _words(times, scratch) if times is not _NO_TIMES else []
+    return [*marks, *_marks(_joined(_carried(scratch))), Audio(_audio(answer.audio)), OutputEnd()]
 
 
 def _plain(value: object) -> str:

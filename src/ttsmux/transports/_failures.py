@@ -16,12 +16,14 @@ from ttsmux.adapter import DialFailure
 from ttsmux.errors import (
     ConfigError,
     ConnectError,
+    ConnectionLost,
     DNSError,
     Error,
     HandshakeError,
     ProxyError,
     RemoteProtocolError,
     TLSError,
+    TruncatedAudio,
 )
 
 EXCERPT = 4096
@@ -76,6 +78,39 @@ def no_http(address: str) -> Error:
     """Say that the answer to the upgrade was not HTTP."""
     msg = f"{address} answered the upgrade with something else than HTTP"
     return HandshakeError(msg, phase="dial")
+
+
+def unanswered(address: str) -> Error:
+    """Say that the connection ended before the request was answered."""
+    msg = f"{address} ended the connection before it answered the request"
+    return ConnectError(msg, phase="dial")
+
+
+def no_answer(address: str) -> Error:
+    """Say that the answer to a request was not HTTP."""
+    msg = f"{address} answered the request with something else than HTTP"
+    return HandshakeError(msg, phase="dial")
+
+
+def unread_request(address: str, seconds: float) -> Error:
+    """Say that the peer did not read the request."""
+    msg = f"{address} took nothing of the request for {seconds:g} s"
+    return ConnectError(msg, phase="dial")
+
+
+def cut_short(address: str) -> Error:
+    """Say that the answer ended before its own end."""
+    return TruncatedAudio(f"{address} ended the connection in the middle of its answer")
+
+
+def broke_off(address: str) -> Error:
+    """Say that the connection broke in the middle of the answer."""
+    return ConnectionLost(f"the connection to {address} broke in the middle of the answer")
+
+
+def broke_http(address: str, what: str) -> Error:
+    """Say that an answer is not as HTTP, or we, need it."""
+    return RemoteProtocolError(f"the answer of {address} cannot be used: {what}")
 
 
 def no_upgrade(address: str, what: str) -> Error:

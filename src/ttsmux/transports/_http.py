@@ -2,30 +2,30 @@
 What is HTTP about a dial: where it goes, with which headers, and one request with its answer.
 
 Pure: bytes go in and come out. The threads' transport makes its upgrade with it, all of them make
-CONNECT with it.
+CONNECT with it. Requests whose answer is the audio are made by ``http.py``.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 import urllib.parse
 from collections.abc import Iterable
 
 import attrs
 import h11
 
+from ttsmux._net import has_blanks, is_header_name, is_header_value
 from ttsmux._version import __version__
 from ttsmux.errors import Error
 from ttsmux.transports import _failures
 from ttsmux.transports.base import Target
 
-_PORTS = {"ws": 80, "wss": 443}
+WEBSOCKET, REQUEST = ("ws", "wss"), ("http", "https")
+"""Schemes, each with and without TLS."""
+_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 _MAX_HEAD = 64 * 1024
 # What RFC 3986 allows in a path or query besides letters and digits, and the escape itself.
 _URL_SAFE = "/?:@!$&'()*+,;=-._~%[]"
-_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Undialable(Exception):
@@ -78,27 +78,28 @@ def join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def endpoint(url: str) -> Endpoint:
+def endpoint(url: str, schemes: tuple[str, str] = WEBSOCKET) -> Endpoint:
     """Take *url* apart. Raises `Undialable`."""
-    parts = _split(url)
+    parts = _split(url, schemes)
     if parts is None:
-        msg = (
-            "the address to dial must be a ws:// or wss:// URL with a host, and without a fragment"
-        )
+        known = " or ".join(f"{scheme}://" for scheme in schemes)
+        msg = f"the address to dial must be a {known} URL with a host, and without a fragment"
         raise Undialable(_failures.not_dialled(msg))
     return parts
 
 
-def _split(url: str) -> Endpoint | None:
+def _split(url: str, schemes: tuple[str, str]) -> Endpoint | None:
     # The exceptions of urllib and of the codecs quote the URL, so none may get away.
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port or _PORTS[parts.scheme]
         host = parts.hostname
-        if not host or parts.fragment or re.search(r"[\x00-\x20\x7f]", url):
+        if parts.scheme not in schemes:
+            return None
+        if not host or parts.fragment or has_blanks(url):
             return None
         return Endpoint(
-            secure=parts.scheme == "wss",
+            secure=parts.scheme == schemes[1],
             host=host if host.isascii() else host.encode("idna").decode(),
             port=port,
             path=urllib.parse.quote(parts.path, safe=_URL_SAFE),
@@ -127,7 +128,7 @@ def headers_of(target: Target) -> dict[str, str]:
     """
     headers = {"User-Agent": f"ttsmux/{__version__}"}
     for name, value in target.headers.items():
-        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+        if not is_header_name(name) or not is_header_value(value):
             msg = "a header of the upgrade has a character that no header can have"
             raise Undialable(_failures.not_dialled(msg))
         for other in [known for known in headers if known.lower() == name.lower()]:

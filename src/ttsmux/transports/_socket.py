@@ -225,6 +225,13 @@ class Wire:
         with contextlib.suppress(OSError), self._lock:
             self._sock.send(data)
 
+    @property
+    def readable(self) -> bool:
+        """Whether something came, or the peer is done; asked while nobody reads."""
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return True
+        return self._at < len(self._unread) or ready(self._sock, False, 0)
+
     def cut(self) -> None:
         """Wake whoever waits for the socket; reading ends, writing fails."""
         # Not SSLSocket's own method, which takes TLS off first: what is then sent or received in

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import hashlib
 import secrets
 import socket
@@ -39,6 +38,7 @@ from ttsmux.transports._proxy import Proxy, proxy_for
 from ttsmux.transports._socket import READ_SIZE, Budget, GaveUp, Wire
 from ttsmux.transports._socket import connect as connect_socket
 from ttsmux.transports._socket import secure as secure_socket
+from ttsmux.transports._tls import default_context
 from ttsmux.transports.base import (
     DialError,
     MessageSink,
@@ -46,6 +46,7 @@ from ttsmux.transports.base import (
     Pong,
     Response,
     SendError,
+    SendTimeout,
     SyncTransport,
     Target,
 )
@@ -77,12 +78,8 @@ def connect(
     context = None
     if where.secure:
         context = target.ssl_context or default_context()
-    sock = _connected(where, proxy, budget)
+    sock = open_socket(where, proxy, context, budget)
     try:
-        if proxy is not None:
-            _tunnel(sock, where, proxy, budget)
-        if context is not None:
-            sock = _secured(sock, context, where, budget)
         response = upgrade.over(sock, budget)
     except GaveUp as exc:
         sock.close()
@@ -93,12 +90,6 @@ def connect(
     return WebSocketClientTransport(sock, target, where.address, upgrade.exchange.rest), response
 
 
-@functools.cache
-def default_context() -> ssl.SSLContext:
-    """Return the platform's TLS defaults: loaded once, it takes many milliseconds."""
-    return ssl.create_default_context()
-
-
 def _prepared(target: Target) -> tuple[Endpoint, Proxy | None, _Upgrade] | Error:
     # Returned and not raised: no exception that was made of a URL is in the chain of ours.
     try:
@@ -106,6 +97,29 @@ def _prepared(target: Target) -> tuple[Endpoint, Proxy | None, _Upgrade] | Error
         return where, proxy_for(target.proxy, where), _Upgrade(target, where)
     except Undialable as exc:
         return exc.error
+
+
+def open_socket(
+    where: Endpoint, proxy: Proxy | None, context: ssl.SSLContext | None, budget: Budget
+) -> socket.socket:
+    """
+    Return a socket to *where*, through *proxy* and with TLS where they are given.
+
+    Raises `DialError`; no socket stays open then.
+    """
+    sock = _connected(where, proxy, budget)
+    try:
+        if proxy is not None:
+            _tunnel(sock, where, proxy, budget)
+        if context is not None:
+            sock = _secured(sock, context, where, budget)
+    except GaveUp as exc:
+        sock.close()
+        raise DialError(exc.failure) from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _connected(where: Endpoint, proxy: Proxy | None, budget: Budget) -> socket.socket:
@@ -423,8 +437,7 @@ class WebSocketClientTransport:
             self._socket.send(payload, opcode)
             done = True
         except websocket.WebSocketTimeoutException:
-            msg = f"{self._address} took nothing for {self._wire.patience:g} s"
-            raise SendError(msg) from None
+            raise SendTimeout(self._address, self._wire.patience) from None
         except (websocket.WebSocketException, OSError) as exc:
             msg = f"the connection to {self._address} broke while it was written to"
             raise SendError(msg) from exc

@@ -1,0 +1,78 @@
+"""
+From a target to a transport: which kind of wire its URL asks for.
+
+Each client has one dialler, which holds what its connections share: the sockets that HTTP requests
+leave behind for the next ones. httpx is imported with the first such request.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from .base import AsyncTransport, Response, SyncTransport, Target
+
+if TYPE_CHECKING:
+    from .http import AsyncHttp, Http
+
+_Connect = Callable[[Target, float, Callable[[], bool]], tuple[SyncTransport, Response]]
+_AsyncConnect = Callable[[Target, float], Awaitable[tuple[AsyncTransport, Response]]]
+
+
+def _is_request(target: Target) -> bool:
+    return target.url.startswith(("http://", "https://"))
+
+
+class Dialler:
+    """For threads, any of which may use it. *websocket* dials what is no HTTP request."""
+
+    def __init__(self, websocket: _Connect) -> None:
+        self._websocket = websocket
+        self._http: Http | None = None
+        self._lock = threading.Lock()
+
+    def connect(
+        self, target: Target, timeout: float, cancelled: Callable[[], bool]
+    ) -> SyncTransport:
+        """
+        Dial *target* within *timeout* seconds, unless *cancelled* says to give up.
+
+        Raises `DialError`.
+        """
+        if not _is_request(target):
+            return self._websocket(target, timeout, cancelled)[0]
+        with self._lock:
+            if self._http is None:
+                from .http import Http
+
+                self._http = Http()
+        return self._http.connect(target, timeout, cancelled)
+
+    def close(self) -> None:
+        """Let go of what is shared."""
+        if self._http is not None:
+            self._http.close()
+
+
+class AsyncDialler:
+    """For the tasks of one event loop. *websocket* dials what is no HTTP request."""
+
+    def __init__(self, websocket: _AsyncConnect) -> None:
+        self._websocket = websocket
+        self._http: AsyncHttp | None = None
+
+    async def connect(self, target: Target, timeout: float) -> AsyncTransport:
+        """Dial *target* within *timeout* seconds. Raises `DialError`."""
+        if not _is_request(target):
+            return (await self._websocket(target, timeout))[0]
+        if self._http is None:
+            from .http import AsyncHttp
+
+            self._http = AsyncHttp()
+        return await self._http.connect(target, timeout)
+
+    async def aclose(self) -> None:
+        """Let go of what is shared."""
+        if self._http is not None:
+            await self._http.aclose()
