@@ -7,6 +7,7 @@ import sys
 import typing
 from collections.abc import Iterator
 
+import attrs
 import pytest
 
 import ttsmux
@@ -93,7 +94,9 @@ def hints(kind: type) -> Iterator[tuple[str, object]]:
     seen = {name: hint for name, hint in typing.get_type_hints(kind).items() if name[0] != "_"}
     yield from seen.items()
     for name, member in inspect.getmembers(kind):
-        if (name == "__init__" and kind in MADE) or (name[0] == "_" and name[:2] != "__"):
+        # That of an attrs class is its fields, which are hints of the class.
+        made = kind in MADE or attrs.has(kind)
+        if (name == "__init__" and made) or (name[0] == "_" and name[:2] != "__"):
             continue
         function = member.fget if isinstance(member, property) else member
         function = getattr(function, "__func__", function)

@@ -14,11 +14,14 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .adapter import Adapter as Adapter
+    from .adapters._elevenlabs_rest import ElevenLabsRest as ElevenLabsRest
+    from .adapters._kugelaudio_rest import KugelAudioRest as KugelAudioRest
     from .adapters.elevenlabs import ElevenLabs as ElevenLabs
     from .adapters.gradium import Gradium as Gradium
     from .adapters.gradium import GradiumRest as GradiumRest
     from .adapters.kugelaudio import KugelAudio as KugelAudio
     from .adapters.sm import SM as SM
+    from .adapters.sm import SMRest as SMRest
     from .adapters.xai import XAI as XAI
     from .adapters.xai import XAIRest as XAIRest
     from .audio import AudioChunk as AudioChunk
@@ -92,10 +95,13 @@ _ERRORS = (
 _WHERE = {
     "Adapter": "adapter",
     "ElevenLabs": "adapters.elevenlabs",
+    "ElevenLabsRest": "adapters._elevenlabs_rest",
     "Gradium": "adapters.gradium",
     "GradiumRest": "adapters.gradium",
     "KugelAudio": "adapters.kugelaudio",
+    "KugelAudioRest": "adapters._kugelaudio_rest",
     "SM": "adapters.sm",
+    "SMRest": "adapters.sm",
     "XAI": "adapters.xai",
     "XAIRest": "adapters.xai",
     "AudioChunk": "audio",

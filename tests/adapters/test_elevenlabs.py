@@ -24,7 +24,7 @@ from ttsmux.adapter import (
     Signal,
     Wire,
 )
-from ttsmux.adapters._elevenlabs_rest import ElevenLabsREST
+from ttsmux.adapters._elevenlabs_rest import ElevenLabsRest
 from ttsmux.adapters.elevenlabs import ElevenLabs
 from ttsmux.errors import (
     AtCapacity,
@@ -46,7 +46,7 @@ SETTINGS = {"stability": 0.5, "similarity_boost": 0.75}
 multi = ElevenLabs(voice="V1", stability=0.5, similarity_boost=0.75)
 plain = ElevenLabs(voice="V1")
 single = ElevenLabs(voice="V1", endpoint="single", stability=0.5)
-rest = ElevenLabsREST(voice="V1")
+rest = ElevenLabsRest(voice="V1")
 BYTES = b"\0\0\1\0\2\0\3\0"
 B64 = base64.b64encode(BYTES).decode()
 HI = {
@@ -792,7 +792,7 @@ def test_rest_is_the_same_voice() -> None:
         pronunciation_dictionaries=[("a", "1")],
         auto_mode=True,
     )
-    assert adapter.rest() == ElevenLabsREST(
+    assert adapter.rest() == ElevenLabsRest(
         voice="V1",
         speed=1.1,
         seed=7,
@@ -806,7 +806,7 @@ def test_rest_is_the_same_voice() -> None:
 
 def test_a_request() -> None:
     """A POST whose body is the only frame; key and kind in headers."""
-    adapter = ElevenLabsREST(
+    adapter = ElevenLabsRest(
         voice="V1",
         language="fr",
         stability=0.5,
@@ -854,7 +854,7 @@ def test_the_smallest_request() -> None:
     assert "xi-api-key" not in shake.headers
     (frame,) = rest.text(begin(rest), "Hello.")
     assert json.loads(text(frame)) == {"text": "Hello.", "model_id": "eleven_flash_v2_5"}
-    plainer = ElevenLabsREST(voice="V1", with_timestamps=False)
+    plainer = ElevenLabsRest(voice="V1", with_timestamps=False)
     assert plainer.pool_key(plainer.options()) != rest.pool_key(rest.options())
 
 
@@ -935,7 +935,7 @@ def test_which_alignment_of_an_answer() -> None:
             "normalized_alignment": {"characters": ["dollar "], **times},
         }
     ).encode()
-    other = ElevenLabsREST(voice="V1", pronunciation_dictionaries=[("a", "1")])
+    other = ElevenLabsRest(voice="V1", pronunciation_dictionaries=[("a", "1")])
     assert marks(body_of(answer("application/json"), line)) == [("$", 0.0, 0.1)]
     assert marks(body_of(answer("application/json", other), line, adapter=other)) == [
         ("dollar", 0.0, 0.1)

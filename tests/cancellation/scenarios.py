@@ -16,11 +16,13 @@ import anyio.lowlevel
 import attrs
 
 import ttsmux
-from tests.scenarios.stage import KEY, PROVIDERS, RATE, sound
+from tests.scenarios.stage import KEY, RATE, sound
 from ttsmux import AsyncClient, AsyncSpeech, Outcome, PoolLimits
 from ttsmux.simulate import AsyncSimulator
 from ttsmux.simulate.engines.tone import decode_text
 
+PROVIDERS = ("gradium", "xai")
+"""One that shares a connection and mutes by id, one that does neither."""
 TEXT = "a b"
 """Two words, seven chunks."""
 NEXT = "z"

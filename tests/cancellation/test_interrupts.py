@@ -28,8 +28,8 @@ import pytest
 
 import ttsmux
 from tests import _leaks
-from tests.cancellation.scenarios import NEXT, TEXT, check
-from tests.scenarios.stage import KEY, PROVIDERS
+from tests.cancellation.scenarios import NEXT, PROVIDERS, TEXT, check
+from tests.scenarios.stage import KEY
 from ttsmux import Client, Error, PoolLimits
 from ttsmux.core import connection
 from ttsmux.simulate import Simulator

@@ -16,6 +16,7 @@ from tests.scenarios.stage import (
     KEY,
     RATE,
     RUNTIMES,
+    Ear,
     World,
     audio_sent,
     events,
@@ -50,7 +51,7 @@ def play(
     stage = face(runtime)
 
     async def whole() -> None:
-        world = World(stage, sim, {})
+        world = World(stage, sim, Ear(), {})
         world.client = world.make_client(adapter or rest(provider), **(client or {}))
         try:
             await script(world)

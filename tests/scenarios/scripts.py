@@ -494,7 +494,7 @@ async def odd_cuts(w: World) -> None:
 @scenario(chance=("wire",))
 async def unknown_voice(w: World) -> None:
     take = await w.speak("who am I", voice="nope").rest()
-    if w.provider != "gradium":
+    if w.provider in ("elevenlabs", "xai"):
         take.failed(ttsmux.NotFoundError, phase="dial", retryable=False)
     else:
         take.failed(type(take.error), retryable=False)

@@ -42,6 +42,9 @@ PROVIDERS = ("elevenlabs", "gradium", "kugelaudio", "kugelaudio:stream", "xai")
 """Behind a colon stands which of its sockets."""
 EAGER = ("gradium", "kugelaudio", "kugelaudio:stream", "xai")
 """Those that speak what they have; others wait for more of it, for a flush or the end."""
+_ENDS = ("OutputEnd", "Released")
+CHATTY = ("kugelaudio",)
+"""Those that remark on each text as it arrives, which may be before or after other audio."""
 RUNTIMES = tuple(
     name
     for name, package in (
@@ -424,6 +427,13 @@ class Take:
     def _signals(self) -> list[Log]:
         """Return what was decoded for each attempt; of one cut short, as far as it was read."""
         attempts = self.world.ear.attempts(self.speech._core.number)
+        for attempt in attempts:
+            if attempt is not attempts[-1] or self.world.provider in CHATTY:
+                # When a remark comes, or whether it was read before the wire broke, is chance.
+                attempt[:] = [entry for entry in attempt if entry[0]["signal"] != "Note"]
+            ends = [n for n, (entry, _) in enumerate(attempt) if entry["signal"] in _ENDS]
+            # What comes behind the end comes for nobody.
+            del attempt[min(ends, default=len(attempt)) + 1 :]
         if not attempts or self.speech.outcome is ttsmux.Outcome.COMPLETED:
             return attempts
         *before, last = attempts

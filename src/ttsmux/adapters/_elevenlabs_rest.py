@@ -71,7 +71,7 @@ _times = msgspec.json.Decoder(_Times | None)
 
 
 @attrs.frozen(kw_only=True)
-class ElevenLabsREST(ElevenLabsSettings):
+class ElevenLabsRest(ElevenLabsSettings):
     """ElevenLabs' text to speech over HTTP, for where its sockets cannot be had."""
 
     name: ClassVar[str] = "elevenlabs"

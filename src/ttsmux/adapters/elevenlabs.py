@@ -17,7 +17,6 @@ import msgspec
 
 from ..adapter import (
     FLAG,
-    Adapter,
     Audio,
     Closed,
     DialFailure,
@@ -64,7 +63,7 @@ from ._elevenlabs import (
     wire_format,
     within,
 )
-from ._elevenlabs_rest import ElevenLabsREST
+from ._elevenlabs_rest import ElevenLabsRest
 
 _KEEPALIVE = 10.0
 _IDLE_SHARE = 5 / 6
@@ -316,9 +315,9 @@ class ElevenLabs(ElevenLabsSettings):
             case _:
                 return super().verdict(fault, busy)
 
-    def rest(self) -> Adapter | None:
+    def rest(self) -> ElevenLabsRest:
         common = attrs.fields(ElevenLabsSettings)
-        return ElevenLabsREST(**{field.name: getattr(self, field.name) for field in common})
+        return ElevenLabsRest(**{field.name: getattr(self, field.name) for field in common})
 
 
 def _read_times(raw: msgspec.Raw, begin: float) -> list[tuple[str, float, float]]:

@@ -20,7 +20,6 @@ import pybase64
 from ..adapter import (
     FLAG,
     WHOLE,
-    Adapter,
     Audio,
     Base,
     CancelAck,
@@ -203,7 +202,7 @@ class KugelAudio(KugelVoice):
             generation_keepalive=traits.source_pause / 2,
         )
 
-    def rest(self) -> Adapter:
+    def rest(self) -> KugelAudioRest:
         names = [field.name for field in attrs.fields(KugelVoice)]
         return KugelAudioRest(**{name: getattr(self, name) for name in names})
 
