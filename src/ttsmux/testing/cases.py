@@ -27,7 +27,7 @@ __all__ = ["SocketCases", "Stage"]
 
 LONG = " ".join(f"w{n:02}" for n in range(40))
 """Longer than it is ever read to its end."""
-ENDS = ("close=1001", "close=1011", "reset", "eof")
+ENDS = ("close=1011", "reset", "eof")
 """Ways in which a connection ends."""
 AT_ONCE = RetryPolicy(base=1e-6)
 

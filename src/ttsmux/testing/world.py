@@ -36,7 +36,7 @@ KEY = "a-key-that-only-tests-have"
 Trace = dict[str, object]
 Server = str | Callable[..., Provider]
 """The name of a simulator, or what makes a simulated provider of its options."""
-_ID = re.compile(r"[0-9a-f]{32}")
+_ID = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){4}[0-9a-f]{8}")
 
 
 class World:

@@ -1,0 +1,59 @@
+"""
+Whom the contract is played with: every adapter that this distribution's entry points name.
+
+One that needs more than its name says so in `KNOWN`; several entries are several shapes of one
+provider. Those that are not there yet wait here for their entry point.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import distribution
+
+import attrs
+
+from ttsmux.adapter import Adapter
+from ttsmux.simulate.simulator import create_provider
+from ttsmux.testing import Lull
+
+KINDS: dict[str, type[Adapter]] = {
+    entry.name: entry.load()
+    for entry in distribution("ttsmux").entry_points
+    if entry.group == "ttsmux.adapters"
+}
+
+
+@attrs.frozen(kw_only=True)
+class Shape:
+    """One way to use a provider: the adapter's options, and what the kit must be told."""
+
+    options: dict[str, object] = attrs.field(factory=dict)
+    kit: dict[str, object] = attrs.field(factory=dict)
+
+
+KNOWN: dict[str, dict[str, Shape]] = {
+    "elevenlabs": {
+        "multi": Shape(),
+        "single": Shape(options={"endpoint": "single"}),
+    },
+    "kugelaudio": {
+        "multi": Shape(),
+        "stream": Shape(options={"endpoint": "stream"}),
+        "oneshot": Shape(options={"endpoint": "oneshot"}),
+    },
+}
+
+
+def shapes() -> dict[str, tuple[Adapter, dict[str, object]]]:
+    """Return the adapters by the names of their tests, and the other attributes of their suites."""
+    found: dict[str, tuple[Adapter, dict[str, object]]] = {}
+    for name, kind in sorted(KINDS.items()):
+        for variant, shape in KNOWN.get(name, {"": Shape()}).items():
+            options = dict(shape.options)
+            if kind.traits.voice_required:
+                options.setdefault("voice", create_provider(name, {}).default_voice)
+            adapter = kind(**options)  # type: ignore[arg-type]
+            found[f"{name} {variant}".strip()] = adapter, dict(shape.kit)
+    return found
+
+
+__all__ = ["KINDS", "KNOWN", "Lull", "Shape", "shapes"]
