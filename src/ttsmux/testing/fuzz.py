@@ -34,29 +34,17 @@ _BROKEN = [
 ]  # fmt: skip
 _NAMES = ("message", "code", "error", "type", "id", "new")
 
-HOSTILE: dict[str, bytes] = {
-    "empty": b"",
-    "blank": b" \n",
-    "byte order mark": b"\xef\xbb\xbf{}",
-    "open brackets": b"[" * 100_000,
-    "nested lists": b"[" * 100_000 + b"]" * 100_000,
-    "open objects": b'{"a":' * 100_000,
-    "number": b"9" * 5000,
-    "every byte": bytes(range(256)),
-    "zeros": b"\0" * 1000,
-}
+HOSTILE = (
+    b"", b" \n", b"\xef\xbb\xbf{}", b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000,
+    b'{"a":' * 100_000, b"9" * 5000, bytes(range(256)), b"\0" * 1000,
+)  # fmt: skip
 """Those that a fuzzer finds too seldom."""
 
 
-_POISON = {
-    "nested": b"[" * 100_000 + b"]" * 100_000,
-    "nested objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    "digits": b"9" * 5000,
-    "NaN": b"NaN",
-    "not UTF-8": b'"\xff"',
-    "surrogate": b'"\\ud800"',
-    "encoded surrogate": b'"\xed\xa0\x80"',
-}
+_POISON = (
+    b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    b"9" * 5000, b"NaN", b'"\xff"', b'"\\ud800"', b'"\xed\xa0\x80"',
+)  # fmt: skip
 _PLACE = "here-is-the-place"
 
 
@@ -181,17 +169,16 @@ def _scratched(data: bytes, rng: random.Random) -> bytes:
     return data
 
 
-def poisoned(messages: Sequence[Message]) -> Iterator[tuple[str, Raw]]:
-    """Yield each JSON message with each of its fields made hostile, and what was done."""
+def poisoned(messages: Sequence[Message]) -> Iterator[Raw]:
+    """Yield each JSON message with each of its fields made hostile."""
     for message in messages:
         value = parsed(message)
         if not isinstance(value, dict):
             continue
         for name in value:
-            for what, poison in _POISON.items():
+            for poison in _POISON:
                 holed = json.dumps({**value, name: _PLACE}).encode()
-                data = holed.replace(f'"{_PLACE}"'.encode(), poison)
-                yield f"{what} for {name}", Raw(data, True)
+                yield Raw(holed.replace(f'"{_PLACE}"'.encode(), poison), True)
 
 
 Shape = Callable[[int], Raw]

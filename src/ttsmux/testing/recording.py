@@ -21,7 +21,7 @@ from ..adapter import (
     Traits,
     Wire,
 )
-from ..client.sync import Client
+from ..client.sync import Client, Speech
 from ..errors import Error
 from ..settings import PoolLimits, RetryPolicy
 from .bench import Message
@@ -153,13 +153,22 @@ def record(
         Client(copy, base_url=sim.url, api_key=KEY, pool=pool, retry=retry) as client,
     ):
         client.prewarm()
-        for speech in [client.speak(text) for text in texts]:
-            try:
-                for _ in speech:
-                    if interrupt:
-                        speech.interrupt()
-            except Error:
-                # Of a fault that was asked for; the messages are what counts.
-                if not faults:
-                    raise
+        speeches = [client.speak(text) for text in texts]
+        try:
+            for speech in speeches:
+                _listen(speech, interrupt, bool(faults))
+        finally:
+            for speech in speeches:
+                speech.interrupt()
     return tape
+
+
+def _listen(speech: Speech, interrupt: bool, may_fail: bool) -> None:
+    try:
+        for _ in speech:
+            if interrupt:
+                speech.interrupt()
+    except Error:
+        # Of a fault that was asked for: the messages are what counts.
+        if not may_fail:
+            raise

@@ -229,7 +229,7 @@ class FormRules(Suite):
     @case("frames: text")
     def test_text_is_sent_as_it_is(self) -> None:
         """What is written is somewhere in the frames, quoted by JSON or not."""
-        for piece in ("Hello", "there.", 'say "é😀"'):
+        for piece in ("Hello", "there.", ' say  "é😀"\n'):
             gen = self.generation()
             list(self.adapter.open(gen))
             frames = "".join(map(_readable, self.adapter.text(gen, piece)))
