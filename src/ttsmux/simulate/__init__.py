@@ -20,7 +20,7 @@ from .faults import ACTIONS, Fault
 from .generation import Chunk, Generation
 from .provider import Provider
 from .session import JSON, Session
-from .simulator import PROVIDERS, AsyncSimulator, Simulator, serve_forever
+from .simulator import PROVIDERS, AsyncSimulator, Simulator, serve_forever, simulator_names
 from .sound import Encoding
 from .wire import Request, Response
 
@@ -41,4 +41,5 @@ __all__ = [
     "Session",
     "Simulator",
     "serve_forever",
+    "simulator_names",
 ]

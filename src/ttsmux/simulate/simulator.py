@@ -48,11 +48,16 @@ def _find_provider(name: str) -> Callable[..., Provider]:
         return _PROVIDERS[name]
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in found:
-        known = ", ".join((*PROVIDERS, *sorted(found)))
+        known = ", ".join(simulator_names())
         raise ValueError(f"no provider is called {name!r}; known: {known}")
     provider = found[name].load()
     assert isinstance(provider, type) and issubclass(provider, Provider), f"{name} is a Provider"
     return provider
+
+
+def simulator_names() -> list[str]:
+    """Return the names of all simulators that are installed, of this package and of others."""
+    return sorted({*PROVIDERS, *(entry.name for entry in entry_points(group=GROUP))})
 
 
 def create_provider(name: str, options: Mapping[str, object]) -> Provider:
