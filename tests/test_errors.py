@@ -22,6 +22,8 @@ from ttsmux.errors import (
     RateLimitError,
     SpeechTimeout,
     TLSError,
+    WrongType,
+    without_frames,
 )
 
 CLASSES = [
@@ -65,6 +67,17 @@ def test_some_errors_are_also_what_python_calls_them() -> None:
     """For programs that catch those."""
     assert issubclass(ConfigError, ValueError)
     assert issubclass(SpeechTimeout, TimeoutError)
+    assert issubclass(WrongType, TypeError)
+
+
+@pytest.mark.parametrize(
+    ("value", "given"), [(5, "int"), (None, "None"), (b"sk-1", "bytes"), (Error, "the class Error")]
+)
+def test_a_wrong_type_is_told_and_not_the_value(value: object, given: str) -> None:
+    """The value may be a key."""
+    error = WrongType.of("api_key", "a str", value)
+    assert str(error) == f"api_key takes a str, not {given}"
+    assert (error.phase, error.retryable) == ("config", False)
 
 
 def test_facts_are_attributes() -> None:
@@ -176,3 +189,46 @@ def test_errors_can_be_copied_by_the_standard_library() -> None:
     for twin in (copy.copy(error), copy.deepcopy(error)):
         assert type(twin) is HandshakeError
         assert vars(twin) == vars(error)
+
+
+def tangled(key: str) -> Error:
+    """Return an error that others led to, in all the ways there are; each has seen *key*."""
+
+    def group(inside: str) -> None:
+        try:
+            raise KeyError("one")
+        except KeyError as exc:
+            raise ExceptionGroup("several", [exc, OSError("two")]) from None
+
+    def cause(inside: str) -> None:
+        try:
+            group(inside)
+        finally:
+            raise LookupError("in the way")
+
+    try:
+        try:
+            cause(key)
+        except LookupError as exc:
+            raise Error("it broke") from exc
+    except Error as exc:
+        exc.__cause__.__cause__ = exc  # type: ignore[union-attr]
+        return exc
+
+
+def test_an_error_without_frames_shows_no_variables() -> None:
+    """Wherever in the chain the frames were; what was said stays."""
+
+    def report(exc: BaseException) -> str:
+        whole = traceback.TracebackException.from_exception(exc, capture_locals=True)
+        return "".join(whole.format())
+
+    error = tangled("sk-1")
+    assert "inside = 'sk-1'" in report(error)
+    assert without_frames(error) is error
+    told = report(error)
+    assert "sk-1" not in told and "File " not in told
+    assert "it broke" in told and "in the way" in told
+    [one, two] = error.__cause__.__context__.exceptions  # type: ignore[union-attr]
+    assert (str(one), str(two)) == ("'one'", "two")
+    assert one.__traceback__ is None

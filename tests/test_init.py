@@ -4,10 +4,13 @@ import ast
 import inspect
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
 
 import pytest
 
 import ttsmux
+import ttsmux.adapter
 
 
 def run(code: str) -> str:
@@ -64,6 +67,60 @@ def test_type_checkers_see_the_same_names() -> None:
         for alias in node.names
     }
     assert shown == ttsmux._WHERE
+
+
+PUBLIC = {
+    found
+    for module in (ttsmux, ttsmux.adapter)
+    for found in (getattr(module, name) for name in module.__all__)
+    if isinstance(found, type)
+}
+# Nobody makes these but a client.
+MADE = (ttsmux.Speech, ttsmux.AsyncSpeech)
+
+
+def classes(hint: object) -> Iterator[type]:
+    """Walk over the classes of a type, its parameters and alternatives included."""
+    for part in hint if isinstance(hint, list) else typing.get_args(hint):
+        yield from classes(part)
+    kind = typing.get_origin(hint) or hint
+    if isinstance(kind, type):
+        yield kind
+
+
+def hints(kind: type) -> Iterator[tuple[str, object]]:
+    """Return what a user sees annotated: attributes, properties, parameters, results."""
+    seen = {name: hint for name, hint in typing.get_type_hints(kind).items() if name[0] != "_"}
+    yield from seen.items()
+    for name, member in inspect.getmembers(kind):
+        if (name == "__init__" and kind in MADE) or (name[0] == "_" and name[:2] != "__"):
+            continue
+        function = member.fget if isinstance(member, property) else member
+        function = getattr(function, "__func__", function)
+        if inspect.isfunction(function):
+            for part, hint in typing.get_type_hints(function).items():
+                yield f"{name}({part})", hint
+
+
+@pytest.mark.parametrize("kind", sorted(PUBLIC, key=lambda kind: kind.__name__))
+def test_every_class_that_a_user_meets_has_a_public_name(kind: type) -> None:
+    """Or a program could not say what it takes or returns."""
+    hidden = [
+        (where, found.__qualname__)
+        for where, hint in hints(kind)
+        for found in classes(hint)
+        if found.__module__.split(".")[0] == "ttsmux" and found not in PUBLIC
+    ]
+    assert not hidden
+
+
+def test_the_look_at_annotations_finds_some() -> None:
+    """Through properties, methods and attributes, alternatives and parameters."""
+    seen = dict(hints(ttsmux.Client))
+    assert ttsmux.Secret in classes(seen["__init__(api_key)"])
+    assert ttsmux.Speech in classes(seen["speak(return)"])
+    assert ttsmux.Outcome in classes(dict(hints(ttsmux.AsyncSpeech))["outcome(return)"])
+    assert ttsmux.Mark in classes(dict(hints(ttsmux.AudioChunk))["marks"])
 
 
 @pytest.mark.parametrize("name", ["Cleint", "_private", "core_", "__wrapped__"])

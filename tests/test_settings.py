@@ -8,6 +8,7 @@ import traceback
 import attrs
 import pytest
 
+from ttsmux.errors import ConfigError, WrongType
 from ttsmux.settings import (
     Interrupt,
     PoolLimits,
@@ -15,6 +16,8 @@ from ttsmux.settings import (
     Secret,
     Settings,
     Timeouts,
+    check_count,
+    check_seconds,
 )
 
 DEADLINES = [field.name for field in attrs.fields(Timeouts)]
@@ -25,46 +28,110 @@ HUSH = "sk-very-secret"
 @pytest.mark.parametrize("value", [0, 0.0, -1, float("-inf"), float("nan")])
 def test_a_deadline_is_more_than_nothing(name: str, value: float) -> None:
     """The message names the setting and the rule."""
-    with pytest.raises(ValueError, match=rf"'{name}' must be > 0\.0: "):
+    with pytest.raises(ConfigError) as caught:
         Timeouts(**{name: value})
+    assert caught.value.message == f"{name} must be more than 0 seconds, not {value}"
+
+
+@pytest.mark.parametrize("name", DEADLINES)
+@pytest.mark.parametrize("value", [2_592_001, 1e12, float("inf")])
+def test_a_deadline_is_no_more_than_a_month(name: str, value: float) -> None:
+    """Without an end nothing waits, and systems count the seconds of a wait with few bits."""
+    with pytest.raises(ConfigError) as caught:
+        Timeouts(**{name: value})
+    assert caught.value.message == f"{name} must be at most 2592000 seconds, not {value}"
+    assert getattr(Timeouts(**{name: 2_592_000}), name) == 2_592_000
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "value", "rule"),
     [
-        (PoolLimits, "max_size", 0, ">= 1"),
-        (PoolLimits, "max_size", -3, ">= 1"),
-        (PoolLimits, "min_idle", -1, ">= 0"),
-        (PoolLimits, "max_waiting", 0, ">= 1"),
-        (PoolLimits, "acquire_timeout", 0, "> 0.0"),
-        (PoolLimits, "max_idle", 0, "> 0.0"),
-        (PoolLimits, "max_age", -5, "> 0.0"),
-        (RetryPolicy, "attempts", 0, ">= 1"),
-        (RetryPolicy, "base", 0, "> 0.0"),
-        (RetryPolicy, "cap", -1, "> 0.0"),
+        (PoolLimits, "max_size", 0, "1 or more"),
+        (PoolLimits, "max_size", -3, "1 or more"),
+        (PoolLimits, "min_idle", -1, "0 or more"),
+        (PoolLimits, "max_waiting", 0, "1 or more"),
+        (PoolLimits, "acquire_timeout", 0, "more than 0 seconds"),
+        (PoolLimits, "max_idle", 0, "more than 0 seconds"),
+        (PoolLimits, "max_age", -5, "more than 0 seconds"),
+        (PoolLimits, "max_age", float("inf"), "at most 2592000 seconds"),
+        (RetryPolicy, "attempts", 0, "1 or more"),
+        (RetryPolicy, "base", 0, "more than 0 seconds"),
+        (RetryPolicy, "cap", -1, "more than 0 seconds"),
+        (RetryPolicy, "cap", float("nan"), "more than 0 seconds"),
     ],
 )
 def test_nonsense_is_refused_with_a_sentence(
     kind: type[PoolLimits | RetryPolicy], name: str, value: float, rule: str
 ) -> None:
     """What it was, and what it must be."""
-    with pytest.raises(ValueError, match=rf"'{name}' must be {rule}: {value}"):
+    with pytest.raises(ConfigError) as caught:
         kind(**{name: value})
+    assert str(caught.value) == f"{name} must be {rule}, not {value}"
+    assert type(caught.value) is ConfigError
+    assert caught.value.phase == "config"
+
+
+SECONDS = [
+    *((Timeouts, name) for name in DEADLINES),
+    *((PoolLimits, name) for name in ("acquire_timeout", "max_idle", "max_age")),
+    *((RetryPolicy, name) for name in ("base", "cap")),
+]
+COUNTS = [
+    *((PoolLimits, name) for name in ("max_size", "min_idle", "max_waiting")),
+    (RetryPolicy, "attempts"),
+]
+
+
+def test_each_setting_is_one_of_these() -> None:
+    """Or the two tests below would miss it."""
+    wanted = {(kind, field.name) for kind, _ in SECONDS + COUNTS for field in attrs.fields(kind)}
+    assert set(SECONDS + COUNTS) == wanted
+
+
+@pytest.mark.parametrize(("kind", "name"), SECONDS)
+@pytest.mark.parametrize("value", ["5", True, [5], b"5", 5j])
+def test_what_is_no_time_is_refused(kind: type[object], name: str, value: object) -> None:
+    """A setting read from a file is a string, and must be turned into a number first."""
+    with pytest.raises(WrongType) as caught:
+        kind(**{name: value})
+    assert str(caught.value) == f"{name} takes a number of seconds, not {type(value).__name__}"
+
+
+@pytest.mark.parametrize(("kind", "name"), COUNTS)
+@pytest.mark.parametrize("value", ["5", True, 2.5, 2.0, float("inf")])
+def test_what_is_no_count_is_refused(kind: type[object], name: str, value: object) -> None:
+    """There is no half connection."""
+    with pytest.raises(WrongType) as caught:
+        kind(**{name: value})
+    assert str(caught.value) == f"{name} takes a whole number, not {type(value).__name__}"
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [
-        (Timeouts, "dial"),
-        (PoolLimits, "max_size"),
-        (PoolLimits, "min_idle"),
-        (RetryPolicy, "attempts"),
-    ],
+    [found for found in SECONDS + COUNTS if attrs.fields_dict(found[0])[found[1]].default],
 )
-def test_what_is_no_number_is_refused(kind: type[object], name: str) -> None:
-    """A setting read from a file is a string, and must be turned into a number first."""
-    with pytest.raises(TypeError):
-        kind(**{name: "5"})
+def test_none_is_refused_where_there_is_a_default(kind: type[object], name: str) -> None:
+    """None does not mean "no limit" for what always has one."""
+    with pytest.raises(WrongType, match=rf"^{name} takes a .*, not None$"):
+        kind(**{name: None})
+
+
+@pytest.mark.parametrize("name", ["timeouts", "pool", "retry"])
+@pytest.mark.parametrize("value", [{}, 5, None, Timeouts, Settings()])
+def test_the_parts_of_the_settings_are_told_apart(name: str, value: object) -> None:
+    """A dictionary is none of them, and neither is a class."""
+    with pytest.raises(WrongType, match=f"^{name} takes a "):
+        Settings(**{name: value})
+
+
+def test_a_wait_may_be_without_an_end_where_it_says_so() -> None:
+    """And nothing at all, where that means something."""
+    check_seconds("timeout", float("inf"))
+    check_seconds("seconds", 0, zero=True)
+    check_count("n", 0)
+    for value in (-0.1, float("nan")):
+        with pytest.raises(ConfigError, match="seconds must be 0 seconds or more, not "):
+            check_seconds("seconds", value, zero=True)
 
 
 def test_none_means_no_limit_where_there_can_be_none() -> None:
@@ -166,6 +233,14 @@ def test_a_secret_is_not_pickled(protocol: int) -> None:
     """A pickle is a file that lies about."""
     with pytest.raises(TypeError, match="a Secret is not pickled") as caught:
         pickle.dumps(Secret(HUSH), protocol)
+    assert HUSH not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, 5, HUSH.encode(), [HUSH], Secret(HUSH)])
+def test_a_secret_is_a_str(value: object) -> None:
+    """The bytes of a key are not repeated either."""
+    with pytest.raises(WrongType, match=r"^a Secret takes a str, not ") as caught:
+        Secret(value)  # type: ignore[arg-type]
     assert HUSH not in str(caught.value)
 
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .adapter import Adapter as Adapter
     from .adapters.gradium import Gradium as Gradium
     from .adapters.xai import XAI as XAI
     from .audio import AudioChunk as AudioChunk
     from .audio import AudioFormat as AudioFormat
     from .audio import Mark as Mark
+    from .audio import MarkKind as MarkKind
     from .client.aio import AsyncClient as AsyncClient
     from .client.aio import AsyncSpeech as AsyncSpeech
     from .client.options import Outcome as Outcome
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from .errors import TLSError as TLSError
     from .errors import TruncatedAudio as TruncatedAudio
     from .errors import WrongThread as WrongThread
+    from .errors import WrongType as WrongType
     from .settings import Interrupt as Interrupt
     from .settings import PoolLimits as PoolLimits
     from .settings import RetryPolicy as RetryPolicy
@@ -78,15 +81,17 @@ _ERRORS = (
     "InvalidText", "InvalidVoice", "LocalProtocolError", "NotFoundError", "PoolFull",
     "PoolTimeout", "ProtocolError", "ProxyError", "QuotaError", "RateLimitError",
     "RemoteProtocolError", "SlowConsumer", "SpeechTimeout", "StallTimeout", "TLSError",
-    "TruncatedAudio", "WrongThread",
+    "TruncatedAudio", "WrongThread", "WrongType",
 )  # fmt: skip
 
 _WHERE = {
+    "Adapter": "adapter",
     "Gradium": "adapters.gradium",
     "XAI": "adapters.xai",
     "AudioChunk": "audio",
     "AudioFormat": "audio",
     "Mark": "audio",
+    "MarkKind": "audio",
     "AsyncClient": "client.aio",
     "AsyncSpeech": "client.aio",
     "Outcome": "client.options",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import enum
+import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import ClassVar
@@ -34,6 +35,7 @@ from .errors import (
     QuotaError,
     RateLimitError,
     RemoteProtocolError,
+    WrongType,
 )
 from .settings import Interrupt
 from .text.cutting import HoldBack, Join
@@ -43,6 +45,7 @@ __all__ = [
     "NUMBER",
     "PING",
     "TEXT",
+    "WHOLE",
     "Adapter",
     "Audio",
     "Base",
@@ -448,21 +451,27 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _of(kinds: type | tuple[type, ...], words: str) -> Callable[..., None]:
-    """Return a check for an adapter's field, whose refusal is a sentence."""
+    """Return a check for an adapter's field: None is for those that have it as their default."""
 
-    def check(instance: object, attribute: object, value: object) -> None:
-        if value is not None and not isinstance(value, kinds):
-            name = getattr(attribute, "name", "it")
-            msg = f"{name} takes {words}, not {type(value).__name__}"
-            raise TypeError(msg)
-        if isinstance(value, str):
-            value.encode()  # a lone surrogate cannot be sent, and is a ValueError here
+    def check(instance: object, attribute: attrs.Attribute[object], value: object) -> None:
+        if value is None and attribute.default is None:
+            return
+        # True is an int in Python; as the number 1 nobody means it.
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+            raise WrongType.of(attribute.name, words, value)
+        if isinstance(value, float) and not math.isfinite(value):
+            msg = f"{attribute.name} must be a finite number, not {value}"
+            raise ConfigError(msg, phase="config")
+        if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+            msg = f"{attribute.name} has a lone surrogate, which cannot be sent"
+            raise ConfigError(msg, phase="config")
 
     return check
 
 
 TEXT = _of(str, "a str")
 NUMBER = _of((int, float), "a number")
+WHOLE = _of(int, "a whole number")
 FLAG = _of(bool, "True or False")
 
 

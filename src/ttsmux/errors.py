@@ -5,6 +5,7 @@ Every error ttsmux raises, in one tree.
 
     Error
     ├── ConfigError                  what the caller asked for cannot be done; no byte was sent
+    │   ├── WrongType
     │   ├── InvalidText
     │   ├── InvalidVoice
     │   ├── InvalidFormat
@@ -43,13 +44,20 @@ Every error ttsmux raises, in one tree.
 
 Facts are attributes, so that a program need not read the sentences. An interruption is not an
 error: the iteration ends and `outcome` says `INTERRUPTED`.
+
+What you pass is checked before anything is sent. A value that does not fit is a `ConfigError`,
+which is a `ValueError` too; a value of the wrong type is a `WrongType`, one of those and a
+`TypeError` too. That holds for the options of a provider as for everything else. A key that is
+missing or can be none is an `AuthError`.
 """
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, TypeVar
 
 import attrs
+
+_E = TypeVar("_E", bound=BaseException)
 
 
 @attrs.frozen
@@ -109,6 +117,17 @@ class Error(Exception):
 
 class ConfigError(Error, ValueError):
     """What was asked for cannot be done as it stands; nothing was sent."""
+
+
+class WrongType(ConfigError, TypeError):
+    """An argument is of a type that it does not take."""
+
+    @classmethod
+    def of(cls, name: str, takes: str, value: object) -> Self:
+        """Say what *name* takes; of *value* only its type is told, for it may be a key."""
+        given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        given = "None" if value is None else given
+        return cls(f"{name} takes {takes}, not {given}", phase="config")
 
 
 class InvalidText(ConfigError):
@@ -327,3 +346,24 @@ class WrongThread(Error):
 
 class ForkedProcess(Error):
     """A client made before `fork()` cannot be used after it; make a new one in the child."""
+
+
+def without_frames(exc: _E) -> _E:
+    """
+    Return *exc* without tracebacks, its own and those of all that led to it.
+
+    For what comes out of a dial: error reports print the variables of frames, and there the key is
+    one of them.
+    """
+    todo: list[BaseException | None] = [exc]
+    seen: set[int] = set()
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None
+        todo += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            todo += one.exceptions
+    return exc

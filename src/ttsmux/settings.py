@@ -7,12 +7,74 @@ The core reads these and nothing else; there are no hidden constants that decide
 from __future__ import annotations
 
 import enum
+import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import attrs
 from attrs import validators
 
-_positive = validators.gt(0.0)
-_seconds = validators.optional(_positive)
+from .errors import ConfigError, WrongType
+
+_T = TypeVar("_T")
+
+_MONTH = 30 * 24 * 3600.0
+"""The longest deadline; waits for a lock or a socket overflow at 49 days on some systems."""
+
+
+def check_seconds(name: str, value: object, *, zero: bool = False, most: float = math.inf) -> None:
+    """
+    Check that *value* is a time: more than nothing, or with *zero* also nothing.
+
+    Raises:
+        WrongType: it is no number.
+        ConfigError: it is out of range.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise WrongType.of(name, "a number of seconds", value)
+    if not (value > 0 or (zero and value == 0)):  # which NaN is not either
+        msg = (
+            f"{name} must be {'0 seconds or more' if zero else 'more than 0 seconds'}, not {value}"
+        )
+        raise ConfigError(msg, phase="config")
+    if value > most:
+        msg = f"{name} must be at most {most:.0f} seconds, not {value}"
+        raise ConfigError(msg, phase="config")
+
+
+def check_count(name: str, value: object, *, least: int = 0) -> None:
+    """
+    Check that *value* is a whole number of at least *least*.
+
+    Raises:
+        WrongType: it is no int.
+        ConfigError: it is too small.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise WrongType.of(name, "a whole number", value)
+    if value < least:
+        msg = f"{name} must be {least} or more, not {value}"
+        raise ConfigError(msg, phase="config")
+
+
+def _seconds(settings: object, field: attrs.Attribute[float], value: object) -> None:
+    check_seconds(field.name, value, most=_MONTH)
+
+
+def _natural(settings: object, field: attrs.Attribute[int], value: object) -> None:
+    check_count(field.name, value)
+
+
+def _positive(settings: object, field: attrs.Attribute[int], value: object) -> None:
+    check_count(field.name, value, least=1)
+
+
+def _of(kind: type[_T]) -> Callable[[object, attrs.Attribute[_T], _T], None]:
+    def check(settings: object, field: attrs.Attribute[_T], value: _T) -> None:
+        if not isinstance(value, kind):
+            raise WrongType.of(field.name, f"a {kind.__name__}", value)
+
+    return check
 
 
 class Interrupt(enum.Enum):
@@ -32,23 +94,23 @@ class Interrupt(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """Deadlines in seconds. Nothing in ttsmux waits without one."""
+    """Deadlines in seconds, of a month at most. Nothing in ttsmux waits without one."""
 
-    dial: float = attrs.field(default=5.0, validator=_positive)
+    dial: float = attrs.field(default=5.0, validator=_seconds)
     """From DNS to ready, one budget."""
-    send: float = attrs.field(default=10.0, validator=_positive)
+    send: float = attrs.field(default=10.0, validator=_seconds)
     """A peer that takes no bytes for so long is lost."""
-    first_audio: float = attrs.field(default=5.0, validator=_positive)
+    first_audio: float = attrs.field(default=5.0, validator=_seconds)
     """The provider owes audio and gave none."""
-    gap: float = attrs.field(default=3.0, validator=_positive)
+    gap: float = attrs.field(default=3.0, validator=_seconds)
     """The provider owes more audio, beyond what is received and not yet due."""
-    release: float = attrs.field(default=10.0, validator=_positive)
+    release: float = attrs.field(default=10.0, validator=_seconds)
     """Output has ended, but the slot is not free."""
-    pong: float = attrs.field(default=10.0, validator=_positive)
+    pong: float = attrs.field(default=10.0, validator=_seconds)
     """A ping is out and nothing at all came back."""
-    close: float = attrs.field(default=1.0, validator=_positive)
+    close: float = attrs.field(default=1.0, validator=_seconds)
     """The peer's half of a closing handshake; then the wire is cut."""
-    total: float | None = attrs.field(default=None, validator=_seconds)
+    total: float | None = attrs.field(default=None, validator=validators.optional(_seconds))
     """From `speak()` to the last audio received; off unless asked for."""
 
 
@@ -56,21 +118,17 @@ class Timeouts:
 class PoolLimits:
     """How many connections a client keeps, and for how long."""
 
-    max_size: int = attrs.field(default=8, validator=validators.ge(1))
+    max_size: int = attrs.field(default=8, validator=_positive)
     """Connections at once, those being dialled or closed included."""
-    min_idle: int | None = attrs.field(
-        default=None, validator=validators.optional(validators.ge(0))
-    )
+    min_idle: int | None = attrs.field(default=None, validator=validators.optional(_natural))
     """Spare seats to keep ready. None adapts: more after each speech that waited for a dial."""
-    max_waiting: int | None = attrs.field(
-        default=None, validator=validators.optional(validators.ge(1))
-    )
+    max_waiting: int | None = attrs.field(default=None, validator=validators.optional(_positive))
     """Speeches that may wait for a seat; one more fails with `PoolFull`. None: no limit."""
-    acquire_timeout: float = attrs.field(default=10.0, validator=_positive)
+    acquire_timeout: float = attrs.field(default=10.0, validator=_seconds)
     """Seconds a speech with text to send waits for a seat."""
-    max_idle: float | None = attrs.field(default=None, validator=_seconds)
+    max_idle: float | None = attrs.field(default=None, validator=validators.optional(_seconds))
     """Seconds a connection may lie idle. None: the provider's own limit, with a margin."""
-    max_age: float | None = attrs.field(default=None, validator=_seconds)
+    max_age: float | None = attrs.field(default=None, validator=validators.optional(_seconds))
     """Seconds a connection may live. None: the provider's own limit, with a margin."""
 
 
@@ -78,10 +136,10 @@ class PoolLimits:
 class RetryPolicy:
     """When a speech is begun again. Only before its first audio is handed out."""
 
-    attempts: int = attrs.field(default=3, validator=validators.ge(1))
+    attempts: int = attrs.field(default=3, validator=_positive)
     """Times a speech is tried in all; failed dials that it waited for count."""
-    base: float = attrs.field(default=0.05, validator=_positive)
-    cap: float = attrs.field(default=2.0, validator=_positive)
+    base: float = attrs.field(default=0.05, validator=_seconds)
+    cap: float = attrs.field(default=2.0, validator=_seconds)
     """Before retry *i* (from 0) the wait is uniform in [0, min(cap, base · 2^i)] seconds."""
 
 
@@ -89,9 +147,9 @@ class RetryPolicy:
 class Settings:
     """All of the above in one value."""
 
-    timeouts: Timeouts = attrs.field(factory=Timeouts)
-    pool: PoolLimits = attrs.field(factory=PoolLimits)
-    retry: RetryPolicy = attrs.field(factory=RetryPolicy)
+    timeouts: Timeouts = attrs.field(factory=Timeouts, validator=_of(Timeouts))
+    pool: PoolLimits = attrs.field(factory=PoolLimits, validator=_of(PoolLimits))
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy, validator=_of(RetryPolicy))
 
 
 class Secret:
@@ -104,6 +162,8 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise WrongType.of("a Secret", "a str", value)
         self._value = value
 
     def reveal(self) -> str:

@@ -37,9 +37,11 @@ from ttsmux.simulate import Simulator
 T = TypeVar("T")
 
 ROOT = Path(ttsmux.__file__).parent
-SHELL = {str(ROOT / "client" / name) for name in ("sync.py", "_threads.py")}
+SHELL = {
+    str(ROOT / "client" / name)
+    for name in ("sync.py", *(f"_threads{part}.py" for part in ("", "_bells", "_feeder", "_wire")))
+} | {str(ROOT / "client" / "_shared.py")}
 TRACED = tuple(str(ROOT / name) + "/" for name in ("client", "core"))
-SPEECH = str(ROOT / "core" / "speech.py")
 TIMES = 2
 """How many of the times that a line of the shell runs are interrupted."""
 BOUND = 5.0
@@ -183,7 +185,7 @@ class Hook:
         return self._runs if ours and event == "call" else None
 
     def _runs(self, frame: FrameType, event: str, _: object) -> Any:
-        if event == "line" and not between_checks(frame) and not failing(frame):
+        if event == "line" and not between_checks(frame):
             line = frame.f_code.co_filename, frame.f_lineno
             self._counts[line] += 1
             place = *line, self._counts[line]
@@ -212,22 +214,6 @@ def between_checks(frame: FrameType) -> bool:
         return True
     words = linecache.getline(frame.f_code.co_filename, frame.f_lineno).split()
     return words[:1] == ["with"] and at != first[frame.f_lineno]
-
-
-def failing(frame: FrameType | None) -> bool:
-    """
-    Tell whether a speech has failed and does not know why yet.
-
-    Its reader would be told `AssertionError`. To be lifted with the expected failure of
-    ``test_found.py::test_a_speech_that_was_failing_when_its_step_was_torn_says_why``.
-    """
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name == "fail" and code.co_filename == SPEECH:
-            speech = frame.f_locals["self"]
-            return speech.over and speech.error is None
-        frame = frame.f_back
-    return False
 
 
 @cache

@@ -1,7 +1,13 @@
 """An async client where there is no event loop, or where the loop is gone."""
 
 import asyncio
+import gc
+import sys
+import threading
+from collections.abc import Callable
 
+import anyio
+import anyio.to_thread
 import pytest
 
 import ttsmux
@@ -37,3 +43,167 @@ def test_a_loop_that_ends_takes_everything_along(sim: AsyncSimulator) -> None:
     asyncio.run(main())
     assert repr(client) == "<AsyncClient xai closed>"
     sim.wait_for(lambda log: any(record["event"] == "lost" for record in log))
+
+
+# --- loops that are no more -----------------------------------------------------------------------
+
+
+async def used(client: ttsmux.AsyncClient) -> None:
+    assert await client.speak("hello").read()
+
+
+def client_of(sim: AsyncSimulator) -> ttsmux.AsyncClient:
+    return ttsmux.AsyncClient("xai", base_url=sim.url, api_key=KEY)
+
+
+def answer_of(call: Callable[[], object]) -> list[object]:
+    """Call in another thread, and return what came of it."""
+    answers: list[object] = []
+
+    def run() -> None:
+        try:
+            answers.append(call())
+        except Exception as exc:
+            answers.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive(), "it waits for ever"
+    return answers
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_from_thread_into_a_loop_that_has_ended(sim: AsyncSimulator, backend: str) -> None:
+    """It is told at once; the call is not run."""
+    client, calls = client_of(sim), []
+    anyio.run(used, client, backend=backend)
+    (answer,) = answer_of(lambda: client.from_thread(lambda: calls.append(1)))
+    assert isinstance(answer, ttsmux.ClosedError)
+    assert "loop does not run" in str(answer)
+    assert not calls
+
+
+def test_from_thread_into_a_loop_that_stands_still(sim: AsyncSimulator) -> None:
+    """It waited for ever. The call is not run either when the loop goes on."""
+    client, calls = client_of(sim), []
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(used(client))
+        (answer,) = answer_of(lambda: client.from_thread(lambda: calls.append(1)))
+        assert isinstance(answer, ttsmux.ClosedError)
+        loop.run_until_complete(client.aclose())
+        assert not calls
+    finally:
+        loop.close()
+
+
+def test_from_thread_into_a_loop_that_ends_meanwhile(sim: AsyncSimulator) -> None:
+    """The loop is busy, and then it is gone."""
+    client, calls = client_of(sim), []
+    answers: list[object] = []
+    asked = threading.Event()
+
+    def ask() -> None:
+        asked.set()
+        answers.extend(answer_of(lambda: client.from_thread(lambda: calls.append(1))))
+
+    asker = threading.Thread(target=ask)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(used(client))
+    loop.run_until_complete(client.aclose())
+    asker.start()
+    assert asked.wait(20)
+    loop.close()
+    asker.join(20)
+    assert isinstance(answers[0], ttsmux.ClosedError)
+    assert not calls
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("kind", [TimeoutError, StopIteration, ZeroDivisionError])
+def test_from_thread_hands_on_what_the_call_raises(
+    sim: AsyncSimulator, backend: str, kind: type[Exception]
+) -> None:
+    """Also what might be taken for an error of its own."""
+    client = client_of(sim)
+
+    def call() -> None:
+        raise kind("its own")
+
+    async def main() -> list[object]:
+        async with client:
+            return await anyio.to_thread.run_sync(
+                lambda: answer_of(lambda: client.from_thread(call))
+            )
+
+    (answer,) = anyio.run(main, backend=backend)
+    assert type(answer) is kind
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_closing_again_in_another_loop(sim: AsyncSimulator, backend: str) -> None:
+    """What has ended already is closed anywhere."""
+    client = client_of(sim)
+
+    async def open_and_close() -> None:
+        await used(client)
+        await client.aclose()
+
+    anyio.run(open_and_close, backend=backend)
+    anyio.run(client.aclose, backend=backend)
+    anyio.run(client.aclose, backend="trio" if backend == "asyncio" else "asyncio")
+
+
+def test_closing_in_another_loop_than_its_own(sim: AsyncSimulator) -> None:
+    """It is refused, and leaves the client as it was."""
+    client = client_of(sim)
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(used(client))
+        with pytest.raises(ttsmux.WrongThread, match="another event loop"):
+            asyncio.run(client.aclose())
+        loop.run_until_complete(used(client))
+        loop.run_until_complete(client.aclose())
+    finally:
+        loop.close()
+
+
+def test_a_supervisor_that_is_cancelled_before_its_first_step(sim: AsyncSimulator) -> None:
+    """As when a loop ends at once. Its readers are told, and it can be closed."""
+    client = client_of(sim)
+
+    async def main() -> None:
+        speech = client.speak("hello")
+        supervisor = client._engine._supervisor
+        assert supervisor is not None
+        supervisor.cancel()
+        with anyio.fail_after(20):
+            with pytest.raises(ttsmux.ClosedError):
+                await speech.read()
+            await client.aclose()
+        with pytest.raises(ttsmux.ClosedError):
+            client.speak("late")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("turns", range(1, 40, 3))
+def test_a_loop_that_ends_anywhere_in_a_dial(sim: AsyncSimulator, turns: int) -> None:
+    """No coroutine is left that nobody awaited; Python says so when the garbage is collected."""
+    client = client_of(sim)
+    kept: list[object] = []
+
+    async def main() -> None:
+        kept.append(client.speak("hello"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    told: list[object] = []
+    hook, sys.unraisablehook = sys.unraisablehook, told.append
+    try:
+        asyncio.run(main())
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+    assert not told

@@ -168,7 +168,7 @@ def test_a_dial_that_gets_no_thread(sim: AsyncSimulator, monkeypatch: pytest.Mon
             patch.setattr(threading.Thread, "start", refuse)
             with pytest.raises(ttsmux.ConnectError):
                 client.speak("hello").read()
-        assert not [t for t in client._engine._threads if "-wire-" in t.name]
+        assert not [t for t in client._engine._crew.present if "-wire-" in t.name]
         assert client.speak("hello").read()
 
 

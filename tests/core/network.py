@@ -995,6 +995,7 @@ class World:
             shape = conn.plan.traits
             require(len(conn.live) <= shape.seats, "more live speeches than seats")
             require(len(conn.generations) <= shape.slots, "more generations than slots")
+        self.check_counts()
         for caller in self.callers:
             speech = caller.speech
             if speech is not None and speech.state is SpeechState.INTERRUPTED:
@@ -1022,6 +1023,15 @@ class World:
             goes_on = speech.state in (SpeechState.WAITING, SpeechState.SPEAKING)
             require(not goes_on or not others, f"{others} came between two sentences of {speech!r}")
         self.leases = {conn: speech for speech, conn in pool._leases.items()}
+
+    def check_counts(self) -> None:
+        """Nothing is lost in the books."""
+        stats = self.mux.stats()
+        self.require(stats.opened == stats.closed + stats.live, f"connections: {stats}")
+        self.require(stats.leased == stats.released + stats.held, f"seats: {stats}")
+        self.require(stats.dials == self.dials, f"dials: {stats}")
+        came_up = sum(link.conn.opened_at is not None for link in self.links.values())
+        self.require(stats.opened == came_up, f"connections that came up: {stats}")
 
     def check_queue(self) -> None:
         """Nobody waits while there is a seat."""

@@ -14,6 +14,7 @@ from tests.core.helpers import (
     traits,
 )
 from ttsmux.adapter import PING
+from ttsmux.core.connection import Connection
 from ttsmux.core.effects import HangUp, Send
 from ttsmux.core.speech import END
 from ttsmux.core.states import ConnectionState, GenerationState, SpeechState
@@ -27,6 +28,7 @@ from ttsmux.errors import (
 from ttsmux.settings import Interrupt
 
 DISCARD = traits(interrupt=Interrupt.DISCARD, policies=(Interrupt.DISCARD,))
+QUIET = traits(ping=None)
 PAIR = settings(min_idle=0, max_size=2)
 
 
@@ -862,11 +864,11 @@ def test_idle_connections_are_hung_up() -> None:
 
 
 def test_an_old_spare_is_replaced_before_it_goes() -> None:
-    """Its replacement is dialled first, and taken first."""
+    """Its replacement is dialled first, and taken first; of two, the first needs none."""
     harness = opened(traits(ping=None, max_age=60.0), settings(min_idle=1))
     old = list(harness.wires)
     harness.advance(60.0)
-    assert all(conn.idle for conn in old) and len(harness.wires) == 3
+    assert [conn.idle for conn in old].count(True) == 1 and len(harness.wires) == 3
     harness.up()
     assert {conn.state for conn in old} == {ConnectionState.CLOSING}
     assert harness.wires[2].idle
@@ -884,6 +886,50 @@ def test_an_old_spare_still_serves_until_its_replacement_is_up() -> None:
     harness.audio(speech)
     harness.done(speech)
     assert conn.state is ConnectionState.CLOSING
+
+
+def test_connections_of_one_age_are_not_replaced_together() -> None:
+    """Each goes a little before its time, by chance: a prewarmed client does not dial in bursts."""
+    harness = opened(traits(MULTIPLEXED, ping=None, max_age=1000.0), settings(min_idle=64))
+    old = list(harness.wires)
+    assert len(old) > 3
+    gone: dict[Connection, float] = {}
+    while harness.now < 1000.0:
+        harness.advance(1.0)
+        harness.up()
+        gone |= {conn: harness.now for conn in old if conn.over and conn not in gone}
+        harness.hung_up()
+    assert set(gone) == set(old)
+    assert min(gone.values()) >= 950.0
+    assert len(set(gone.values())) > len(old) / 2
+
+
+def test_idle_connections_of_the_age_of_a_dead_one_are_replaced() -> None:
+    """A provider that ends sockets at an age without saying so has ended its siblings, too."""
+    harness = opened(QUIET, settings(min_idle=3, max_size=8))
+    old = list(harness.wires)
+    harness.advance(100.0)
+    younger = harness.prewarm(6)
+    harness.up()
+    assert younger.ready > len(old)
+    young = harness.wires[len(old) :]
+    harness.drop(old[0])
+    assert all(conn.outdated or conn.over for conn in old)
+    assert not any(conn.outdated or conn.over for conn in young)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_connection_that_dies_young_or_at_work_says_nothing_of_its_siblings(busy: bool) -> None:
+    """That is no age of the provider's."""
+    harness = opened(QUIET, settings(min_idle=2))
+    harness.advance(100.0 if busy else 10.0)
+    if busy:
+        speech = harness.speak("Hello. ")
+        harness.audio(speech)
+        harness.drop(harness.on(speech))
+    else:
+        harness.drop(harness.wires[0])
+    assert not any(conn.outdated for conn in harness.wires)
 
 
 def test_a_busy_connection_is_not_killed_for_its_age() -> None:

@@ -47,7 +47,7 @@ def test_a_failing_adapter_costs_one_speech(
 def test_a_lone_surrogate_in_an_option_is_refused() -> None:
     """It would only show in the middle of a step."""
     harness = opened()
-    with pytest.raises(ConfigError, match="surrogates not allowed"):
+    with pytest.raises(ConfigError, match="lone surrogate"):
         harness.speak("Hello. ", model="\ud800")
 
 

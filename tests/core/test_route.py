@@ -10,8 +10,8 @@ import pytest
 from tests.core.helpers import LEAN, MULTIPLEXED, SEQUENTIAL, Harness, Toy, traits
 from ttsmux.adapter import Handshake, HoldBack, Input, Join, Options, Traits
 from ttsmux.core.mux import Mux
-from ttsmux.core.route import Plan, Route, is_loopback
-from ttsmux.errors import ConfigError, InsecureEndpoint, InvalidFormat, InvalidVoice
+from ttsmux.core.route import Plan, Route, make_adapter
+from ttsmux.errors import ConfigError, InsecureEndpoint, InvalidFormat, InvalidVoice, WrongType
 from ttsmux.settings import Interrupt
 
 KEY = "toy-secret"
@@ -34,44 +34,14 @@ class Fussy(Toy):
 
     traits: ClassVar[Traits] = SEQUENTIAL
     speed: float = attrs.field(default=1.0, validator=attrs.validators.le(2.0))
+    pitch: int = attrs.field(default=1, validator=attrs.validators.instance_of(int))
+    line: str = attrs.field(default="main", validator=lambda self, field, value: value.encode())
+    _secret: str = "hidden"  # an option by its alias, without the underscore
+    made: int = attrs.field(default=7, init=False)
 
 
 def shake(route: Route, secret: str | None = KEY) -> Handshake:
     return route.handshake(route.adapter, route.adapter.options(), secret)
-
-
-# --- this machine ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["localhost", "127.0.0.1", "127.1.2.3", "127.255.255.255", "::1", "0:0:0:0:0:0:0:1", "::1%lo"],
-)
-def test_this_machine_is_known_by_its_names(host: str) -> None:
-    """All of 127.0.0.0/8 is, and ::1 however it is written."""
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        None,
-        "",
-        "example.com",
-        "localhost.example.com",
-        "127.0.0.1.example.com",
-        "126.0.0.1",
-        "128.0.0.1",
-        "0.0.0.0",
-        "192.168.0.1",
-        "::",
-        "::2",
-        "fe80::1",
-    ],
-)
-def test_other_machines_are_not_this_one(host: str | None) -> None:
-    """A name that only looks like it may lead anywhere."""
-    assert not is_loopback(host)
 
 
 # --- policies -------------------------------------------------------------------------------------
@@ -82,7 +52,7 @@ def test_a_policy_that_the_protocol_does_not_allow_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         Route(adapter=Toy(), interrupt=Interrupt.MUTE)
     assert str(caught.value) == (
-        "toy: toy cannot mute an interrupted speech; it can: cancel, discard"
+        "toy: interrupt='mute' is not possible here; possible: cancel, discard"
     )
     assert (caught.value.provider, caught.value.phase) == ("toy", "config")
 
@@ -113,7 +83,8 @@ def test_without_a_base_url_the_adapters_own_is_dialled() -> None:
         ("http://localhost:80", "ws://localhost:80/speak?x=1"),
         ("ws://127.0.0.1:9/", "ws://127.0.0.1:9/speak?x=1"),
         ("ws://[::1]:9", "ws://[::1]:9/speak?x=1"),
-        ("wss://eu.example/its/path?its=query#there", "wss://eu.example/speak?x=1"),
+        ("wss://eu.example/?#", "wss://eu.example/speak?x=1"),
+        ("wss://me:hush@eu.example", "wss://me:hush@eu.example/speak?x=1"),
     ],
 )
 def test_a_base_url_replaces_scheme_host_and_port(base: str, url: str) -> None:
@@ -136,13 +107,49 @@ def test_a_base_url_replaces_scheme_host_and_port(base: str, url: str) -> None:
         "ws://localhost:port",
         "ws://localhost:99999",
         "ws://localhost:-1",
+        "ws://localhost:0",
+        "wss://eu.example\n",
+        " wss://eu.example",
+        "wss://eu. example",
+        "wss://me:hu/sh@eu.example",
     ],
 )
 def test_a_base_url_that_is_none_is_refused_when_the_route_is_made(base: str) -> None:
     """Not at the first dial."""
-    with pytest.raises(ConfigError, match="base_url must look like") as caught:
+    with pytest.raises(ConfigError) as caught:
         Route(adapter=Toy(), base_url=base)
+    like = "base_url must look like wss://host or http://host:port"
+    assert str(caught.value) == f"toy: {like}"
     assert (caught.value.provider, caught.value.phase) == ("toy", "config")
+
+
+@pytest.mark.parametrize("rest", ["/v1", "/v1/", "//", "?region=hush", "/?hush", "#hush"])
+def test_nothing_of_a_base_url_is_dropped_unsaid(rest: str) -> None:
+    """Whoever writes a path means it, and the path is the adapter's."""
+    with pytest.raises(ConfigError) as caught:
+        Route(adapter=Toy(), base_url=f"wss://eu.example{rest}")
+    assert str(caught.value) == (
+        "toy: base_url ends after the host or port: path and query are the adapter's"
+    )
+
+
+@pytest.mark.parametrize("user", ["hush", "me:hush", "me:hu@sh", "hush:"])
+def test_the_password_in_a_base_url_does_not_show(user: str) -> None:
+    """Host and port do."""
+    shown = repr(Route(adapter=Toy(), base_url=f"wss://{user}@eu.example:8443"))
+    assert "base_url='wss://eu.example:8443'" in shown
+    assert "hu" not in shown
+    assert "base_url=None" in repr(Route(adapter=Toy()))
+
+
+@pytest.mark.parametrize("rest", ["", ":1/hush", "?hush", ":hush"])
+def test_no_complaint_about_a_base_url_shows_its_password(rest: str) -> None:
+    """Whatever else is wrong with it."""
+    for scheme in ("ws", "ftp"):
+        base = f"{scheme}://me:hush@eu.example{rest}"
+        with pytest.raises(ConfigError) as caught:
+            shake(Route(adapter=Toy(), base_url=base))
+        assert "hush" not in str(caught.value) + repr(caught.value)
 
 
 # --- headers and keys -----------------------------------------------------------------------------
@@ -218,17 +225,75 @@ def test_an_unknown_option_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError) as caught:
         Plan.make(Route(adapter=Toy()), 0, {"voice": "eve", "vioce": "eve"})
     names = ", ".join(sorted(field.name for field in attrs.fields(Toy)))
-    assert caught.value.message == f"toy has no option 'vioce'; it has {names}"
+    assert str(caught.value) == f"toy: no option is called 'vioce'; there are: {names}"
     assert (caught.value.provider, caught.value.phase) == ("toy", "config")
 
 
-@pytest.mark.parametrize("speed", [3.0, "fast", None])
-def test_an_option_that_does_not_fit_is_refused(speed: object) -> None:
-    """The adapter's own reason is kept."""
-    with pytest.raises(ConfigError, match="an option of toy does not fit: ") as caught:
-        Plan.make(Route(adapter=Fussy()), 0, {"speed": speed})
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"speed": 3.0}, ConfigError, "'speed' must be <= 2.0: 3.0"),
+        ({"speed": "fast"}, WrongType, "'<=' not supported between"),
+        ({"speed": None}, WrongType, "'<=' not supported between"),
+        ({"pitch": "x"}, WrongType, "'pitch' must be <class 'int'> (got 'x' that is"),
+        ({"line": "\ud800"}, ConfigError, "surrogates not allowed"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_refused(
+    options: dict[str, object], kind: type[Exception], words: str
+) -> None:
+    """The adapter's own reason is kept, and its sentence alone is told."""
+    with pytest.raises(ConfigError) as caught:
+        Plan.make(Route(adapter=Fussy()), 0, options)
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith("toy: an option does not fit: ")
+    assert words in str(caught.value)
+    assert "Attribute(" not in str(caught.value)
     assert isinstance(caught.value.__cause__, TypeError | ValueError)
-    assert caught.value.phase == "config"
+    assert (caught.value.provider, caught.value.phase) == ("toy", "config")
+
+
+def test_an_adapters_own_error_about_an_option_is_passed_on() -> None:
+    """With the provider's name, once."""
+    with pytest.raises(WrongType) as caught:
+        Plan.make(Route(adapter=Toy()), 0, {"voice": 5})
+    assert str(caught.value) == "toy: voice takes a str, not int"
+    assert caught.value.__cause__ is None
+
+
+def test_an_adapter_is_made_of_its_options() -> None:
+    """As a client that is given a name does it; what it sets by itself is no option."""
+    assert make_adapter(Toy, {"voice": "eve"}) == Toy(voice="eve")
+    fussy = make_adapter(Fussy, {"secret": "open"})
+    assert fussy == Fussy(secret="open")
+    assert Plan.make(Route(adapter=fussy), 0, {"speed": 2.0}).adapter == Fussy(
+        secret="open", speed=2.0
+    )
+    for name in ("made", "_secret", "shape_"):
+        with pytest.raises(ConfigError, match=f"no option is called '{name}'"):
+            make_adapter(Fussy, {name: 1})
+
+
+class Mute(ValueError):
+    """An error without a word."""
+
+
+@attrs.frozen(kw_only=True)
+class Terse(Toy):
+    """A provider that says no and not why."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.line == "none":
+            raise ValueError
+        if self.line == "mute":
+            raise Mute
+
+
+@pytest.mark.parametrize(("line", "name"), [("none", "ValueError"), ("mute", "Mute")])
+def test_an_adapter_need_not_give_a_reason(line: str, name: str) -> None:
+    """The error is a reason, too."""
+    with pytest.raises(ConfigError, match=f"^toy: an option does not fit: {name}$"):
+        make_adapter(Terse, {"line": line})
 
 
 def test_common_options_are_checked_too() -> None:

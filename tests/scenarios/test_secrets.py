@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 import ttsmux
+from tests.transports.peers import Listener, Peer
 from ttsmux.adapter import Handshake, Options
 
 from .scripts import LONG
@@ -34,6 +35,10 @@ RUNS = [
     ("late", {"timeouts": ttsmux.Timeouts(dial=0.05)}, {"handshake_ms": 200}),
     ("midway", {}, {"faults": ["close=1011@request:1,chunk:2"]}),
     ("with a key that newlines end", {"api_key": lambda: CANARY + "\r\nX-Evil: 1"}, {}),
+    ("bytes", {"api_key": lambda: CANARY.encode()}, {}),
+    ("password", {"base_url": f"ws://me:{CANARY}@127.0.0.1:1"}, {}),
+    ("proxied", {"proxy": f"http://me:{CANARY}@127.0.0.1:1", "base_url": "wss://tts.example"}, {}),
+    ("header", {"headers": {"X-Key": CANARY}}, {"faults": ["status=403"]}),
 ]
 
 
@@ -69,6 +74,7 @@ def shown(exc: BaseException) -> str:
     """Return all that a report of *exc* could hold: variables of our frames, causes, attributes."""
     lines = [str(exc), repr(exc), repr(exc.args), repr(vars(exc))]
     lines += traceback.format_exception(exc)
+    lines += traceback.TracebackException.from_exception(exc, capture_locals=True).format()
     seen: set[int] = set()
     todo: list[BaseException | None] = [exc]
     while todo:
@@ -116,6 +122,7 @@ def test_the_key_is_shown_nowhere(
         for text in said:
             assert CANARY not in text
         if "api_key" in client:
+            assert len([take.error for take in w.takes if take.error]) == 3
             assert all(take.error for take in w.takes), "a header was smuggled in"
             assert not events(w.sim.log, "open")
 
@@ -130,25 +137,153 @@ def test_the_key_is_shown_nowhere(
             assert TEXT not in text
 
 
+def reads(secret: str | None) -> None:
+    raise LookupError("it went wrong inside")
+
+
 @attrs.frozen(kw_only=True)
 class Choosy(ttsmux.Gradium):
     """An adapter that finds something wrong when it has the key in its hand."""
 
+    how: str = "ours"
+
     def handshake(self, options: Options, secret: str | None) -> Handshake:
-        raise ttsmux.ConfigError("not like this", phase="dial")
+        if self.how == "ours":
+            raise ttsmux.ConfigError("not like this", phase="dial")
+        try:
+            reads(secret)
+        except LookupError as exc:
+            if self.how == "caused":
+                raise ttsmux.ConfigError("not like this", phase="dial") from exc
+            raise KeyError("somewhere in there")  # noqa: B904 - as it happens to people
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_an_error_of_the_dial_does_not_carry_its_frames(runtime: str) -> None:
-    """Reports show variables; those of a dial hold the key."""
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        ("ours", ttsmux.ConfigError),
+        ("caused", ttsmux.ConfigError),
+        ("theirs", ttsmux.ConnectError),
+    ],
+)
+def test_an_error_of_the_dial_does_not_carry_its_frames(
+    runtime: str, how: str, kind: type[ttsmux.Error]
+) -> None:
+    """Nor those of what led to it: reports show variables, and those of a dial hold the key."""
 
     async def script(w: World) -> None:
-        w.client = w.make_client(Choosy(voice="v"))
-        take = (await w.speak(TEXT).rest()).failed(ttsmux.ConfigError)
+        w.client = w.make_client(Choosy(voice="v", how=how))
+        take = (await w.speak(TEXT).rest()).failed(kind)
         assert take.error is not None
         assert CANARY not in shown(take.error)
+        if how != "ours":
+            assert "it went wrong inside" in shown(take.error), "what happened is still told"
 
     play(runtime, "gradium", script, client={"api_key": CANARY})
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_variables_of_a_callable_key_are_not_shown(runtime: str) -> None:
+    """It has the key in its hand when it fails."""
+
+    def vault() -> str:
+        reads(CANARY)
+        raise AssertionError
+
+    async def script(w: World) -> None:
+        take = (await w.speak(TEXT).rest()).failed(ttsmux.AuthError, phase="dial")
+        assert take.error is not None
+        assert CANARY not in shown(take.error)
+        assert "api_key raised LookupError" in str(take.error)
+        assert isinstance(take.error.__cause__, LookupError)
+
+    play(runtime, "gradium", script, client={"api_key": vault})
+
+
+# --- several providers ----------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class NearGradium(ttsmux.Gradium):
+    """Gradium at another address, as only an adapter can say where there are several."""
+
+    port: int = 0
+
+    def handshake(self, options: Options, secret: str | None) -> Handshake:
+        return attrs.evolve(_gradium(self, options, secret), url=f"ws://127.0.0.1:{self.port}/")
+
+
+@attrs.frozen(kw_only=True)
+class NearXAI(ttsmux.XAI):
+    """The same of xAI."""
+
+    port: int = 0
+
+    def handshake(self, options: Options, secret: str | None) -> Handshake:
+        return attrs.evolve(_xai(self, options, secret), url=f"ws://127.0.0.1:{self.port}/")
+
+
+_gradium, _xai = ttsmux.Gradium.handshake, ttsmux.XAI.handshake
+
+
+class Deaf:
+    """Keeps what it is asked, and has no time."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+
+    def __call__(self, peer: Peer) -> None:
+        self.heads.append(peer.head())
+        peer.send(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("kind", [str, ttsmux.Secret, "callable"])
+def test_each_key_goes_to_its_own_provider(runtime: str, kind: Any) -> None:
+    """Two providers, and each hears of one key only; the error of neither has any."""
+    keys = {"gradium": f"{CANARY}-of-gradium", "xai": f"{CANARY}-of-xai"}
+    given = {
+        name: (lambda key=key: key) if kind == "callable" else kind(key)
+        for name, key in keys.items()
+    }
+    gradium, xai = Deaf(), Deaf()
+
+    async def script(w: World) -> None:
+        w.client = w.stage.Client(
+            [NearGradium(voice="v", port=one.port), NearXAI(port=two.port)],
+            api_key=given,
+            retry=ttsmux.RetryPolicy(attempts=2, base=0.001),
+            pool=ttsmux.PoolLimits(min_idle=0),
+        )
+        take = await w.speak(TEXT).rest()
+        assert isinstance(take.error, ttsmux.ConnectError)
+        assert CANARY not in shown(take.error)
+        assert CANARY not in repr(w.client._engine.configuration)
+
+    with Listener(gradium) as one, Listener(xai) as two:
+        play(runtime, "gradium", script)
+    for deaf, own in ((gradium, "gradium"), (xai, "xai")):
+        assert deaf.heads, f"nobody asked {own}"
+        for head in deaf.heads:
+            assert keys[own].encode() in head
+            assert head.count(CANARY.encode()) == 1
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_provider_without_a_key_in_the_mapping_gets_none_of_another(
+    runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused, before anything is dialled."""
+    monkeypatch.delenv("XAI_API_KEY", raising=False)
+
+    async def script(w: World) -> None:
+        with pytest.raises(ttsmux.AuthError, match="pass api_key= or set XAI_API_KEY") as caught:
+            w.stage.Client([ttsmux.Gradium(voice="v"), ttsmux.XAI()], api_key={"gradium": CANARY})
+        assert caught.value.provider == "xai"
+        assert CANARY not in str(caught.value) + repr(caught.value)
+
+    play(runtime, "gradium", script)
 
 
 @pytest.mark.parametrize("make", [ttsmux.Client, ttsmux.AsyncClient])

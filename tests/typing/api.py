@@ -62,6 +62,15 @@ def making_clients() -> None:
     Client("xai", api_key=async_key)  # type: ignore[arg-type]
 
 
+def making_clients_of_a_list(adapters: list[ttsmux.Adapter]) -> Client:
+    # What is wrong here is wrong when it runs, too.
+    Client(5)  # type: ignore[arg-type]
+    Client("xai", api_key=b"a-key")  # type: ignore[arg-type]
+    Client("xai", timeouts={})  # type: ignore[arg-type]
+    Client("xai", headers=["X-Team: support"])  # type: ignore[arg-type]
+    return Client(adapters)
+
+
 def speaking() -> None:
     with Client("gradium", voice="YTpq7expH9539ERJ") as tts:
         assert_type(tts, Client)
@@ -77,7 +86,7 @@ def speaking() -> None:
                 assert_type(chunk.format.rate, int)
                 for mark in chunk.marks:
                     assert_type(mark, ttsmux.Mark)
-                    print(mark.text, mark.start, mark.stop)
+                    print(mark.text, mark.start, mark.stop, mark.kind is ttsmux.MarkKind.WORD)
         print(speech.metrics.ttfa, speech.metrics.connection_reused, speech.metrics.attempts)
         if speech.outcome is ttsmux.Outcome.COMPLETED:
             print(speech.marks, speech.format)
@@ -122,6 +131,11 @@ def failing(tts: Client) -> None:
         assert_type(exc.code, int | str | None)
     except TimeoutError:
         pass
+    except ttsmux.WrongType as exc:
+        # A program that knows Python's own classes only catches it too.
+        wrong: TypeError = exc
+        misfit: ValueError = exc
+        print(wrong, misfit)
     except ttsmux.Error as exc:
         print(exc.provider, exc.phase, exc.attempt, exc.retryable)
 

@@ -20,6 +20,7 @@ import pybase64
 from ..adapter import (
     NUMBER,
     TEXT,
+    WHOLE,
     Adapter,
     Audio,
     Closed,
@@ -151,7 +152,7 @@ class Gradium(Adapter):
     rewrite_rules: str | None = attrs.field(default=None, validator=TEXT)
     pronunciation_id: str | None = attrs.field(default=None, validator=TEXT)
     retry_for_s: float | None = attrs.field(default=None, validator=NUMBER)
-    seats: int = 8
+    seats: int = attrs.field(default=8, validator=WHOLE)
     id_field: Literal["client_req_id", "client_request_id"] = "client_req_id"
 
     def __attrs_post_init__(self) -> None:

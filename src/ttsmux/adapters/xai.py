@@ -20,6 +20,7 @@ import pybase64
 from ..adapter import (
     FLAG,
     NUMBER,
+    WHOLE,
     Adapter,
     Audio,
     CancelAck,
@@ -127,7 +128,7 @@ class XAI(Adapter):
     )
 
     speed: float | None = attrs.field(default=None, validator=NUMBER)
-    optimize_streaming_latency: int | None = attrs.field(default=None, validator=NUMBER)
+    optimize_streaming_latency: int | None = attrs.field(default=None, validator=WHOLE)
     text_normalization: bool | None = attrs.field(default=None, validator=FLAG)
     with_timestamps: bool = attrs.field(default=False, validator=FLAG)
 

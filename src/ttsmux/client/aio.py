@@ -24,11 +24,13 @@ from ..core.mux import Mux
 from ..core.pool import PoolStats
 from ..core.speech import END, Metrics
 from ..core.speech import Speech as CoreSpeech
-from ..errors import BusyResource, ConfigError, Error
-from ..settings import Interrupt, PoolLimits, RetryPolicy, Timeouts
-from ._tasks import Engine, Feeder, Waiter
+from ..errors import BusyResource, Error
+from ..settings import Interrupt, PoolLimits, RetryPolicy, Timeouts, check_count, check_seconds
+from ._tasks import Engine
+from ._tasks_bells import Waiter
+from ._tasks_feeder import Feeder
 from .files import WavFile
-from .options import OUTCOMES, AsyncKey, Outcome, checked, configure
+from .options import OUTCOMES, AsyncKey, Outcome, check_text, checked, configure
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -56,7 +58,12 @@ class AsyncClient:
 
     Raises:
         ConfigError: the arguments do not fit together.
-        AuthError: there is no key.
+        WrongType: an argument is of a type that it does not take.
+        AuthError: there is no key, or it can be none.
+
+    A call that comes in the middle of another, in the same thread, is refused with
+    `LocalProtocolError`: that of a signal handler or a finaliser which interrupts ttsmux at work.
+    Have such code set a flag, or hand the call to another thread.
     """
 
     def __init__(
@@ -130,10 +137,12 @@ class AsyncClient:
 
         Raises:
             ConfigError: an option does not fit.
+            WrongType: the text is neither a str nor gives any.
             InvalidText: the text has a lone surrogate.
             PoolFull: too many speeches wait already.
             ClosedError: the client is closed.
         """
+        check_text(text, Iterable, AsyncIterable)
         engine = self._engine
         engine.bind()
         mux = engine.mux
@@ -152,7 +161,7 @@ class AsyncClient:
         speech = engine.step(mux, begin)
         if whole is not None and fed:
             feeder = Feeder(engine, mux, speech._core, waiter, whole)
-            engine.start(feeder.run)
+            feeder.start()
         return speech
 
     async def prewarm(self, n: int = 1, *, timeout: float | None = None, **options: object) -> int:
@@ -170,14 +179,14 @@ class AsyncClient:
         Raises:
             Error: if they cannot be had at all, such as `AuthError`; what may pass is not raised.
             ConfigError: an argument is out of range.
-            TypeError: an argument is no number.
+            WrongType: an argument is no number.
         """
         engine = self._engine
         engine.bind()
         mux = engine.mux
         seconds = self._configuration.settings.timeouts.dial if timeout is None else timeout
-        _check_count(n)
-        _check_seconds("timeout", seconds, positive=True)
+        check_count("n", n)
+        check_seconds("timeout", seconds)
         ticket = engine.step(mux, mux.prewarm, n, options, seconds, engine.now())
         await engine.wait(mux, ticket, seconds + 1.0)
         return ticket.ready
@@ -196,6 +205,7 @@ class AsyncClient:
 
         Raises:
             WrongThread: it is called in the loop's own thread, or there is no loop yet.
+            ClosedError: the loop has ended, or does not run; *call* will not be run either.
         """
         return self._engine.from_thread(call)
 
@@ -290,6 +300,7 @@ class AsyncSpeech:
 
         Raises:
             LocalProtocolError: the text was ended.
+            WrongType: the piece is no str.
             InvalidText: the piece has a lone surrogate.
             Error: the speech has failed.
         """
@@ -314,7 +325,7 @@ class AsyncSpeech:
 
     def played(self, seconds: float) -> None:
         """Say how much has reached the ear; without it, what was handed out counts as heard."""
-        _check_seconds("seconds", seconds, positive=False)
+        check_seconds("seconds", seconds, zero=True)
         self._step(self._mux.played, self._core, seconds, self._engine.now())
 
     async def read(self) -> bytes:
@@ -360,21 +371,3 @@ class AsyncSpeech:
     def _step(self, input: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         self._engine.check_thread()
         return self._engine.step(self._mux, input, *args, **kwargs)
-
-
-def _check_count(n: object) -> None:
-    if not isinstance(n, int) or isinstance(n, bool):
-        msg = f"n must be an int, not {type(n).__name__}"
-        raise TypeError(msg)
-    if n < 0:
-        msg = f"n must be 0 or more, not {n}"
-        raise ConfigError(msg, phase="config")
-
-
-def _check_seconds(name: str, value: object, *, positive: bool) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        msg = f"{name} must be a number of seconds, not {type(value).__name__}"
-        raise TypeError(msg)
-    if value != value or (positive and value <= 0):  # the first is NaN
-        msg = f"{name} must be a {'positive ' if positive else ''}number of seconds, not {value}"
-        raise ConfigError(msg, phase="config")

@@ -9,17 +9,20 @@ from __future__ import annotations
 import enum
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence, Set
 from importlib.metadata import entry_points
+from types import UnionType
 from urllib.parse import urlsplit
 
 import attrs
 
+from .._net import is_header_name, is_header_value, is_loopback
 from ..adapter import Adapter, Handshake
-from ..core.route import Route, is_loopback
+from ..core.route import Route, make_adapter
 from ..core.states import SpeechState
-from ..errors import AuthError, ConfigError
+from ..errors import AuthError, ConfigError, WrongType
 from ..settings import Interrupt, PoolLimits, RetryPolicy, Secret, Settings, Timeouts
+from ..transports._proxy import flaw_of
 from ..transports.base import Target
 
 Key = str | Secret | Callable[[], str]
@@ -27,6 +30,9 @@ AsyncKey = Key | Callable[[], Awaitable[str]]
 _KeySource = Secret | Callable[[], str | Awaitable[str]] | None
 
 GROUP = "ttsmux.adapters"
+
+# Python would iterate over them: into numbers, into keys, or in another order every time.
+_NO_TEXT = (bytes, bytearray, memoryview, Mapping, Set)
 
 
 class Outcome(enum.Enum):
@@ -109,9 +115,16 @@ def configure(
 
     Raises:
         ConfigError: something does not fit, or no such provider exists.
-        AuthError: there is no key.
+        WrongType: an argument is of a type that it does not take.
+        AuthError: there is no key, or it can be none.
     """
+    _check_type("base_url", base_url, str | None, "a URL such as wss://host")
+    _check_type("allow_plaintext", allow_plaintext, bool, "True or False")
+    _check_type("ssl_context", ssl_context, ssl.SSLContext | None, "an ssl.SSLContext")
+    _check_proxy(proxy)
+    _check_headers(headers)
     adapters = _adapters(provider, options)
+    _check_api_key(api_key, adapters)
     policy = _policy(interrupt)
     routes, keys = [], []
     for adapter in adapters:
@@ -134,51 +147,120 @@ def configure(
         routes=tuple(routes),
         keys=tuple(keys),
         settings=Settings(
-            timeouts=timeouts or Timeouts(),
-            pool=pool or PoolLimits(),
-            retry=retry or RetryPolicy(),
+            timeouts=Timeouts() if timeouts is None else timeouts,
+            pool=PoolLimits() if pool is None else pool,
+            retry=RetryPolicy() if retry is None else retry,
         ),
         proxy=proxy,
         ssl_context=ssl_context,
     )
 
 
+def _check_type(name: str, value: object, kind: type | UnionType, takes: str) -> None:
+    if not isinstance(value, kind):
+        raise WrongType.of(name, takes, value)
+
+
+def _check_proxy(proxy: object) -> None:
+    if proxy is None or proxy == "env":
+        return
+    if not isinstance(proxy, str):
+        raise WrongType.of("proxy", 'the URL of an HTTP proxy, "env" or None', proxy)
+    if flaw := flaw_of(proxy):
+        raise ConfigError(flaw, phase="config")
+
+
+def _check_headers(headers: object) -> None:
+    """Nothing of a header is repeated but a good name: what is mistaken for one may be a key."""
+    if headers is None:
+        return
+    if not isinstance(headers, Mapping):
+        raise WrongType.of("headers", "a mapping of names to values", headers)
+    for name, value in headers.items():
+        if not isinstance(name, str):
+            raise WrongType.of("the name of a header", "a str", name)
+        if not is_header_name(name):
+            msg = "a name in headers= has a character that the name of a header cannot have"
+            raise ConfigError(msg, phase="config")
+        if not isinstance(value, str):
+            raise WrongType.of(f"the header {name}", "a str", value)
+        if not is_header_value(value):
+            msg = f"the header {name} has a character, or a space at an end, that none can have"
+            raise ConfigError(msg, phase="config")
+
+
 def _adapters(
     provider: str | Adapter | Sequence[Adapter], options: Mapping[str, object]
 ) -> list[Adapter]:
     if isinstance(provider, str):
-        kind = find_adapter(provider)
-        known = {field.name for field in attrs.fields(kind)}
-        for name in options:
-            if name not in known:
-                msg = f"{provider} has no option {name!r}; it has {', '.join(sorted(known))}"
-                raise ConfigError(msg, provider=provider, phase="config")
-        try:
-            make: Callable[..., Adapter] = kind  # its options are checked by itself
-            return [make(**options)]
-        except (TypeError, ValueError) as exc:
-            msg = f"an option of {provider} does not fit: {exc}"
-            raise ConfigError(msg, provider=provider, phase="config") from exc
+        return [make_adapter(find_adapter(provider), options)]
+    takes = "a provider's name, an adapter, or a list of adapters"
+    _check_type("provider", provider, Adapter | Sequence, takes)
+    adapters = [provider] if isinstance(provider, Adapter) else list(provider)
+    for adapter in adapters:
+        if not isinstance(adapter, Adapter):
+            raise WrongType.of("a list of providers", "adapters, such as XAI(…)", adapter)
+    if not adapters:
+        msg = "a client needs at least one adapter"
+        raise ConfigError(msg, phase="config")
     if options:
         name = next(iter(options))
         msg = f"give {name}= to the adapter itself, as in Client(Gradium({name}=…))"
-        raise ConfigError(msg, phase="config")
-    adapters = [provider] if isinstance(provider, Adapter) else list(provider)
-    if not adapters or not all(isinstance(adapter, Adapter) for adapter in adapters):
-        msg = "a client takes a provider's name, an adapter, or a list of adapters"
         raise ConfigError(msg, phase="config")
     return adapters
 
 
 def _policy(interrupt: Interrupt | str | None) -> Interrupt | None:
-    if interrupt is None or isinstance(interrupt, Interrupt):
-        return interrupt
+    words = ", ".join(policy.value for policy in Interrupt)
+    _check_type("interrupt", interrupt, str | Interrupt | None, f"one of {words}")
     try:
-        return Interrupt(interrupt)
+        return None if interrupt is None else Interrupt(interrupt)
     except ValueError:
-        words = ", ".join(policy.value for policy in Interrupt)
-        msg = f"interrupt= takes one of {words}"
+        msg = f"interrupt takes one of {words}"
         raise ConfigError(msg, phase="config") from None
+
+
+def _check_api_key(api_key: object, adapters: Iterable[Adapter]) -> None:
+    """Check the type of a key, or of those in a mapping, and whom they are for."""
+    if not isinstance(api_key, Mapping):
+        _check_key("api_key", api_key)
+        return
+    names = {adapter.name for adapter in adapters}
+    for name, key in api_key.items():
+        if not isinstance(name, str):
+            raise WrongType.of("the mapping api_key", "names of providers", name)
+        if name not in names and name not in adapter_names():
+            # Which one, is not said: it may be a key, if the mapping is the wrong way round.
+            own = ", ".join(sorted(names))
+            msg = f"api_key names a provider that there is not; this client has {own}"
+            raise ConfigError(msg, phase="config")
+        _check_key(f"api_key for {name}", key)
+
+
+def _check_key(name: str, key: object) -> None:
+    if not (key is None or isinstance(key, str | Secret) or callable(key)):
+        takes = "a str, a Secret, a callable that returns the key, or a mapping of these"
+        raise WrongType.of(name, takes, key)
+
+
+def checked_key(found: object, *, phase: str, provider: str | None = None) -> str:
+    """
+    Return *found*, if a key can look like that.
+
+    Raises:
+        AuthError: it is no str, or would not get through a header whole; it is not repeated.
+    """
+    if isinstance(found, str) and found:
+        if found.isascii() and found.isprintable() and found == found.strip():
+            return found
+        msg = "the API key has characters that no key has; was it cut or quoted wrongly?"
+    elif isinstance(found, Coroutine):
+        found.close()
+        msg = "api_key is an async callable, which AsyncClient can await; Client cannot"
+    else:
+        given = "an empty one" if isinstance(found, str) else type(found).__name__
+        msg = f"api_key must return the key as a str, not {given}"
+    raise AuthError(msg, provider=provider, phase=phase)
 
 
 def _key(
@@ -186,14 +268,12 @@ def _key(
 ) -> _KeySource:
     """Find the key of one provider: the argument, else its environment variable."""
     given = api_key.get(adapter.name) if isinstance(api_key, Mapping) else api_key
-    if callable(given) or isinstance(given, Secret):
+    if callable(given):
         return given
-    text = given or os.environ.get(adapter.traits.key_variable)
+    text = given.reveal() if isinstance(given, Secret) else given
+    text = text or os.environ.get(adapter.traits.key_variable)
     if text:
-        if not text.isascii() or not text.isprintable() or text != text.strip():
-            msg = "the API key has characters that no key has; was it cut or quoted wrongly?"
-            raise AuthError(msg, provider=adapter.name, phase="config")
-        return Secret(text)
+        return Secret(checked_key(text, phase="config", provider=adapter.name))
     if base_url is not None and is_loopback(urlsplit(base_url).hostname):
         return None
     msg = f"no API key: pass api_key= or set {adapter.traits.key_variable}"
@@ -208,13 +288,25 @@ def _check_formats(adapters: Iterable[Adapter]) -> None:
         raise ConfigError(msg, phase="config")
 
 
+def check_text(text: object, *kinds: type) -> None:
+    """
+    Check what `speak` is given: None, a str, or an iterable of one of *kinds*.
+
+    Raises:
+        WrongType: it is something else, or an iterable of no text, or of text in no order.
+    """
+    if text is None or isinstance(text, str):
+        return
+    if isinstance(text, _NO_TEXT) or not isinstance(text, kinds):
+        raise WrongType.of("text", "a str or an iterable of str", text)
+
+
 def checked(pieces: Iterable[str]) -> list[str]:
-    """Return *pieces* as a list of str. Raises `TypeError`."""
+    """Return *pieces* as a list of str. Raises `WrongType`."""
     found = list(pieces)
     for piece in found:
         if not isinstance(piece, str):
-            msg = f"text must be str, not {type(piece).__name__}"
-            raise TypeError(msg)
+            raise WrongType.of("text", "str", piece)
     return found
 
 

@@ -23,11 +23,13 @@ from ..core.mux import Mux
 from ..core.pool import PoolStats
 from ..core.speech import END, Metrics
 from ..core.speech import Speech as CoreSpeech
-from ..errors import BusyResource, ConfigError, Error
-from ..settings import Interrupt, PoolLimits, RetryPolicy, Timeouts
-from ._threads import Engine, Feeder, Waiter
+from ..errors import BusyResource, Error
+from ..settings import Interrupt, PoolLimits, RetryPolicy, Timeouts, check_count, check_seconds
+from ._threads import Engine
+from ._threads_bells import Waiter
+from ._threads_feeder import Feeder
 from .files import WavFile
-from .options import OUTCOMES, Key, Outcome, checked, configure
+from .options import OUTCOMES, Key, Outcome, check_text, checked, configure
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -52,7 +54,12 @@ class Client:
 
     Raises:
         ConfigError: the arguments do not fit together.
-        AuthError: there is no key.
+        WrongType: an argument is of a type that it does not take.
+        AuthError: there is no key, or it can be none.
+
+    A call that comes in the middle of another, in the same thread, is refused with
+    `LocalProtocolError`: that of a signal handler or a finaliser which interrupts ttsmux at work.
+    Have such code set a flag, or hand the call to another thread.
     """
 
     def __init__(
@@ -124,10 +131,12 @@ class Client:
 
         Raises:
             ConfigError: an option does not fit.
+            WrongType: the text is neither a str nor gives any.
             InvalidText: the text has a lone surrogate.
             PoolFull: too many speeches wait already.
             ClosedError: the client is closed.
         """
+        check_text(text, Iterable)
         engine = self._engine
         engine.check()
         engine.ensure_clock()
@@ -148,7 +157,7 @@ class Client:
         if whole is not None and fed:
             feeder = Feeder(engine, mux, speech._core, waiter, whole)
             try:
-                engine.start(feeder.run, f"feeder-{speech._core.number}")
+                feeder.start()
             except BaseException:
                 speech.interrupt()
                 raise
@@ -169,15 +178,15 @@ class Client:
         Raises:
             Error: if they cannot be had at all, such as `AuthError`; what may pass is not raised.
             ConfigError: an argument is out of range.
-            TypeError: an argument is no number.
+            WrongType: an argument is no number.
         """
         engine = self._engine
         engine.check()
         engine.ensure_clock()
         mux = engine.mux
         seconds = self._configuration.settings.timeouts.dial if timeout is None else timeout
-        _check_count(n)
-        _check_seconds("timeout", seconds, positive=True)
+        check_count("n", n)
+        check_seconds("timeout", seconds)
         ticket = engine.step(mux, lambda: mux.prewarm(n, options, seconds, time.monotonic()))
         engine.wait(mux, ticket, time.monotonic() + seconds + 1.0)
         return ticket.ready
@@ -273,6 +282,7 @@ class Speech:
 
         Raises:
             LocalProtocolError: the text was ended.
+            WrongType: the piece is no str.
             InvalidText: the piece has a lone surrogate.
             Error: the speech has failed.
         """
@@ -297,7 +307,7 @@ class Speech:
 
     def played(self, seconds: float) -> None:
         """Say how much has reached the ear; without it, what was handed out counts as heard."""
-        _check_seconds("seconds", seconds, positive=False)
+        check_seconds("seconds", seconds, zero=True)
         self._step(self._mux.played, self._core, seconds, time.monotonic())
 
     def read(self) -> bytes:
@@ -342,21 +352,3 @@ class Speech:
 
     def _step(self, input: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return self._engine.step(self._mux, input, *args, **kwargs)
-
-
-def _check_count(n: object) -> None:
-    if not isinstance(n, int) or isinstance(n, bool):
-        msg = f"n must be an int, not {type(n).__name__}"
-        raise TypeError(msg)
-    if n < 0:
-        msg = f"n must be 0 or more, not {n}"
-        raise ConfigError(msg, phase="config")
-
-
-def _check_seconds(name: str, value: object, *, positive: bool) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        msg = f"{name} must be a number of seconds, not {type(value).__name__}"
-        raise TypeError(msg)
-    if value != value or (positive and value <= 0):  # the first is NaN
-        msg = f"{name} must be a {'positive ' if positive else ''}number of seconds, not {value}"
-        raise ConfigError(msg, phase="config")

@@ -69,6 +69,10 @@ _RESTED_AFTER = 1.0
 """Seconds without a generation after which a connection may have died without our knowing."""
 _SOON = 10.0
 """Seconds within which a connection that ends without having served is taken for a failed dial."""
+_YOUNGEST = 0.95
+"""Of the age at which a connection is replaced: those that were opened together must not go so."""
+_VINTAGE = 60.0
+"""Seconds after which an idle connection that is lost may have been too old for its provider."""
 _CLEAN = frozenset({1000, 1001})
 _OVER = (ConnectionState.CLOSING, ConnectionState.CLOSED)
 
@@ -99,6 +103,7 @@ class Connection:
         self.idle_since = now
         self.began = now
         self.opened_at: float | None = None
+        self._old_at: float | None = None
         self.hurried = False
         self.outdated = False
         """Idle or old: to be hung up once there is another in its place."""
@@ -202,6 +207,7 @@ class Connection:
         gen.rested = not self.generations and now >= self.idle_since + _RESTED_AFTER
         self.generations[gen.id] = gen
         self.served += 1
+        self._pool.counts.leased += 1
         self._acknowledged = False
         return gen
 
@@ -235,6 +241,9 @@ class Connection:
     def _ready(self, now: float) -> None:
         self._step(ConnectionInput.READY)
         self.opened_at = self.idle_since = now
+        age = self._pool.settings.pool.max_age or self.plan.traits.max_age
+        if age is not None:
+            self._old_at = now + age * self._pool.rng.uniform(_YOUNGEST, 1.0)
         self._agenda.report(
             "connection.opened",
             connection=self.number,
@@ -268,7 +277,13 @@ class Connection:
         self._step(ConnectionInput.LOST)
         self._pool.gone(self)
         if ours:
+            self._pool.counts.released += len(self.generations)
+            self.generations.clear()
             return
+        self._pool.counts.lost += self.opened_at is not None
+        resting = all(gen.unseen and gen.rested for gen in self.generations.values())
+        if self.opened_at is not None and resting and now >= self.opened_at + _VINTAGE:
+            self._pool.aged(self)
         busy = bool(self.live)
         if isinstance(fault, Error):
             error = fault
@@ -498,6 +513,7 @@ class Connection:
         """Forget *gen*: the provider, or the wire, is done with it."""
         gen.step(input)
         del self.generations[gen.id]
+        self._pool.counts.released += 1
         self._pool.stale = True
         if not self.generations:
             self.idle_since = now
@@ -637,10 +653,8 @@ class Connection:
         """Return when it has been idle, or has lived, for long enough."""
         if self.state is not ConnectionState.OPEN or self.outdated:
             return None
-        limits, traits = self._pool.settings.pool, self.plan.traits
-        assert self.opened_at is not None, "an open connection was opened"
-        age, idle = limits.max_age or traits.max_age, limits.max_idle or traits.max_idle
-        due = [] if age is None else [self.opened_at + age]
+        idle = self._pool.settings.pool.max_idle or self.plan.traits.max_idle
+        due = [] if self._old_at is None else [self._old_at]
         if idle is not None and not self.generations:
             due.append(self.idle_since + idle)
         return min(due, default=None)

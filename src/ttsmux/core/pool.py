@@ -31,6 +31,8 @@ _MOST_SPARES = 4
 """⌈dial time ÷ time between interruptions⌉ are needed: 300 ms and 100 ms need 3."""
 _DECAY = 60.0
 """Seconds after which the adaptive target falls by one."""
+_SAME = 5.0
+"""Seconds between the dials of connections that count as of one age."""
 _LANE_KEPT_WARM = 600.0
 """Seconds for which a lane other than the last one used is given spares."""
 _MOST_LANES = 256
@@ -41,15 +43,26 @@ _OVERTAKEN_FOR = 1.0
 @attrs.frozen(kw_only=True)
 class PoolStats:
     """
-    Counts of a client's connections.
+    What a client's connections are doing, and what they have done so far.
+
+    Every connection that was opened is closed or still there (`opened = closed + live`), and every
+    seat that was taken was given back or is held (`leased = released + held`).
 
     Attributes:
         size: connections, those being dialled or closed included.
         dialling, idle, busy, closing: of those.
+        live: those of them that were open once.
+        seats_free: speeches that could begin at once.
+        held: generations that the providers count, those that nobody listens to included.
         waiting: speeches that wait for a seat.
         dials: dials begun so far.
         dials_failed: of those, how many failed, or ended before they served anything.
-        seats_free: speeches that could begin at once.
+        opened, closed: connections that came up, and those of them that are gone.
+        lost: of those that are gone, how many we did not close ourselves.
+        leased, released: seats that speeches took, and gave back.
+        queued: of the seats taken, how many were waited for.
+        wait_seconds: all that waiting together.
+        timeouts: speeches that waited in vain.
     """
 
     size: int
@@ -57,10 +70,36 @@ class PoolStats:
     idle: int
     busy: int
     closing: int
+    live: int
+    seats_free: int
+    held: int
     waiting: int
     dials: int
     dials_failed: int
-    seats_free: int
+    opened: int
+    closed: int
+    lost: int
+    leased: int
+    released: int
+    queued: int
+    wait_seconds: float
+    timeouts: int
+
+
+@attrs.define
+class Counts:
+    """What has happened so far; see `PoolStats`."""
+
+    dials: int = 0
+    dials_failed: int = 0
+    opened: int = 0
+    closed: int = 0
+    lost: int = 0
+    leased: int = 0
+    released: int = 0
+    queued: int = 0
+    wait_seconds: float = 0.0
+    timeouts: int = 0
 
 
 class Pool:
@@ -92,8 +131,7 @@ class Pool:
         self._closers: list[Ticket] = []
         self._trust: dict[int, Trust] = {}
         """How far each route's provider has kept its word."""
-        self._dials = 0
-        self._dials_failed = 0
+        self.counts = Counts()
 
     # --- speeches ---------------------------------------------------------------------------------
 
@@ -213,6 +251,7 @@ class Pool:
     def opened(self, conn: Connection, now: float) -> None:
         lane = conn.lane
         lane.opened_at = now if lane.opened_at is None else lane.opened_at
+        self.counts.opened += 1
         self.stale = True
 
     def gone(self, conn: Connection) -> None:
@@ -220,8 +259,20 @@ class Pool:
         if conn in conn.lane.connections:
             conn.lane.connections.remove(conn)
             self.connections.remove(conn)
+            self.counts.closed += conn.opened_at is not None
             self.agenda.touch(conn)
             self.stale = True
+
+    def aged(self, lost: Connection) -> None:
+        """*lost* ended while it rested: idle ones of its age have ended too, or soon will."""
+        for conn in lost.lane.connections:
+            assert lost.opened_at is not None, "it rested"
+            if (
+                conn.idle
+                and conn.opened_at is not None
+                and conn.opened_at <= lost.opened_at + _SAME
+            ):
+                conn.outdated = self.stale = True
 
     def lane_works(self, lane: Lane) -> None:
         lane.failures = 0
@@ -237,7 +288,7 @@ class Pool:
         """
         lane = conn.lane
         lane.error = error
-        self._dials_failed += 1
+        self.counts.dials_failed += 1
         self.stale = True
         if isinstance(error, AuthError):
             if lane.plan.route.refreshable and not lane.refreshed:
@@ -323,6 +374,8 @@ class Pool:
             waited = conn.opened_at is not None and conn.opened_at > since
             self.forget(speech)
             lane.used_at = now
+            self.counts.queued += now > since
+            self.counts.wait_seconds += now - since
             if waited and lane.opened_at is not None and since >= lane.opened_at:
                 # One spare more would have saved it the wait; a cold start could not have had one.
                 lane.raised, lane.raised_at = min(_MOST_SPARES, self._raised(lane, now) + 1), now
@@ -467,8 +520,8 @@ class Pool:
             if evict:
                 self._evict(lane, now)
             return False
-        self._dials += 1
-        conn = Connection(self._dials, lane, self, lane.refresh, now)
+        self.counts.dials += 1
+        conn = Connection(self.counts.dials, lane, self, lane.refresh, now)
         lane.refresh = False
         lane.connections.append(conn)
         self.connections.append(conn)
@@ -629,8 +682,9 @@ class Pool:
             idle=idle,
             busy=len(states) - idle - dialling - closing,
             closing=closing,
-            waiting=len(self._seats),
-            dials=self._dials,
-            dials_failed=self._dials_failed,
+            live=sum(conn.opened_at is not None for conn in self.connections),
             seats_free=sum(conn.free_seats for conn in self.connections),
+            held=sum(len(conn.generations) for conn in self.connections),
+            waiting=len(self._seats),
+            **attrs.asdict(self.counts),
         )

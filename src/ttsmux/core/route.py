@@ -7,40 +7,39 @@ options filled in.
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 
+from .._net import has_blanks, is_loopback
 from ..adapter import Adapter, Handshake, Input, Options, Traits
-from ..errors import ConfigError, Error, InsecureEndpoint
+from ..errors import ConfigError, Error, InsecureEndpoint, WrongType
 from ..settings import Interrupt
 from ..text.cutting import Cutter, HoldBack
 
 _SECURE = {"http": False, "https": True, "ws": False, "wss": True}
 
 
-def _is_base(url: str) -> bool:
-    """Return whether *url* has a scheme of ours, a host, and a port that there can be."""
+def _flaw(url: str) -> str | None:
+    """Say what is wrong with *url* as a `base_url`, or None; it may hold a password."""
     try:
         parts = urlsplit(url)
-        # The port is read for its own sake: a number that is none raises.
-        return parts.scheme in _SECURE and bool(parts.hostname) and (parts.port or 0) >= 0
+        if parts.scheme in _SECURE and parts.hostname and parts.port != 0 and not has_blanks(url):
+            if parts.path in ("", "/") and not parts.query and not parts.fragment:
+                return None
+            return "base_url ends after the host or port: path and query are the adapter's"
     except ValueError:
-        return False
+        pass
+    return "base_url must look like wss://host or http://host:port"
 
 
-def is_loopback(host: str | None) -> bool:
-    """Return whether *host* is this machine."""
-    if host is None:
-        return False
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _shown(url: str | None) -> str:
+    """Return the repr of a `base_url` without user and password."""
+    if url is None:
+        return "None"
+    parts = urlsplit(url)
+    return repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +48,7 @@ class Route:
     An adapter with its connection settings.
 
     Attributes:
-        base_url: replaces scheme, host and port of the adapter's URL; the path stays the adapter's.
+        base_url: replaces scheme, host and port of the adapter's URL, and has nothing behind them.
         headers: added to the upgrade or the request, never in place of the adapter's.
         allow_plaintext: whether a key may travel over ``ws://`` to another machine.
         interrupt: the user's policy, or None for the adapter's.
@@ -57,7 +56,7 @@ class Route:
     """
 
     adapter: Adapter
-    base_url: str | None = None
+    base_url: str | None = attrs.field(default=None, repr=_shown)
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     allow_plaintext: bool = False
     interrupt: Interrupt | None = None
@@ -67,12 +66,10 @@ class Route:
         traits = self.adapter.tuned()
         if self.interrupt is not None and self.interrupt not in traits.policies:
             allowed = ", ".join(policy.value for policy in traits.policies)
-            name, wanted = self.adapter.name, self.interrupt.value
-            msg = f"{name} cannot {wanted} an interrupted speech; it can: {allowed}"
-            raise ConfigError(msg, provider=name, phase="config")
-        if self.base_url is not None and not _is_base(self.base_url):
-            msg = "base_url must look like wss://host or http://host:port"
+            msg = f"interrupt={self.interrupt.value!r} is not possible here; possible: {allowed}"
             raise ConfigError(msg, provider=self.adapter.name, phase="config")
+        if self.base_url is not None and (flaw := _flaw(self.base_url)):
+            raise ConfigError(flaw, provider=self.adapter.name, phase="config")
 
     @property
     def policy(self) -> Interrupt:
@@ -138,15 +135,7 @@ class Plan:
         Raises:
             ConfigError: the adapter has no such field, or does not take the value.
         """
-        adapter = route.adapter
-        if overrides:
-            known = {field.name for field in attrs.fields(type(adapter))}
-            unknown = sorted(set(overrides) - known)
-            if unknown:
-                names = ", ".join(sorted(known))
-                msg = f"{adapter.name} has no option {unknown[0]!r}; it has {names}"
-                raise ConfigError(msg, provider=adapter.name, phase="config")
-            adapter = _evolve(adapter, overrides)
+        adapter = _evolve(route.adapter, overrides) if overrides else route.adapter
         try:
             options, traits = adapter.options(), adapter.tuned()
             key = adapter.pool_key(options)
@@ -173,12 +162,38 @@ class Plan:
         )
 
 
+def make_adapter(kind: type[Adapter], options: Mapping[str, object]) -> Adapter:
+    """
+    Return the adapter with these options.
+
+    Raises:
+        ConfigError: there is no such option, or it does not take the value.
+    """
+    known = _options(kind)
+    for name in options:
+        if name not in known:
+            msg = f"no option is called {name!r}; there are: {', '.join(sorted(known))}"
+            raise ConfigError(msg, provider=kind.name, phase="config")
+    make: Callable[..., Adapter] = kind  # the options are its own, and checked by itself
+    try:
+        return make(**options)
+    except ConfigError as exc:
+        exc.provider = kind.name
+        raise
+    except (TypeError, ValueError) as exc:
+        # The validators of attrs put more into an exception than its sentence.
+        said = exc.args[0] if type(exc) in (TypeError, ValueError) and exc.args else exc
+        msg = f"an option does not fit: {str(said) or type(exc).__name__}"
+        wrong = WrongType if isinstance(exc, TypeError) else ConfigError
+        raise wrong(msg, provider=kind.name, phase="config") from exc
+
+
 def _evolve(adapter: Adapter, overrides: Mapping[str, object]) -> Adapter:
     """Return *adapter* with other options; `attrs.evolve` is typed for literal names only."""
-    fields = attrs.fields(type(adapter))
-    old = {field.name: getattr(adapter, field.name) for field in fields}
-    try:
-        return type(adapter)(**{**old, **overrides})
-    except (TypeError, ValueError) as exc:
-        msg = f"an option of {adapter.name} does not fit: {exc}"
-        raise ConfigError(msg, provider=adapter.name, phase="config") from exc
+    old = {option: getattr(adapter, name) for option, name in _options(type(adapter)).items()}
+    return make_adapter(type(adapter), {**old, **overrides})
+
+
+def _options(kind: type[Adapter]) -> dict[str, str]:
+    """Return the names of all options, and of the attributes that hold them."""
+    return {field.alias or field.name: field.name for field in attrs.fields(kind) if field.init}

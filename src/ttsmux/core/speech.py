@@ -501,6 +501,7 @@ class Speech:
             self.fail(DeadlineExceeded(f"not done within the {total:g} s allowed"), now)
             return
         timeout = self._pool.settings.pool.acquire_timeout
+        self._pool.counts.timeouts += 1
         self.fail(
             PoolTimeout(
                 f"no seat became free within {timeout:g} s ({self._pool.summary(self.plan)})",

@@ -24,10 +24,19 @@ import h11
 from ttsmux.adapter import Closed, DialFailure, Frame
 from ttsmux.errors import Error
 from ttsmux.transports import _failures
+from ttsmux.transports._begin import begin
 from ttsmux.transports._codec import UNREAD_REPLIES, Codec, Nobody
 from ttsmux.transports._http import Endpoint, Exchange
 from ttsmux.transports._proxy import Proxy
-from ttsmux.transports.base import DialError, MessageSink, Ping, Pong, Response, SendError
+from ttsmux.transports.base import (
+    DialError,
+    MessageSink,
+    Ping,
+    Pong,
+    Response,
+    SendError,
+    SendTimeout,
+)
 
 READ_SIZE = 256 * 1024
 HIGH_WATER = 64 * 1024
@@ -246,8 +255,7 @@ class AsyncioTransport(asyncio.BufferedProtocol):
             if now < unsent:
                 deadline = self._loop.time() + self._send_timeout
             elif self._loop.time() >= deadline and self._crowded():
-                msg = f"{self._address} took nothing for {self._send_timeout:g} s"
-                raise SendError(msg)
+                raise SendTimeout(self._address, self._send_timeout)
             unsent = now
         self._usable()
 
@@ -371,7 +379,7 @@ async def _race(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket
         async with anyio.create_task_group() as group:
             for family, address in addresses:
                 failed = anyio.Event()
-                group.start_soon(attempt, family, address, failed)
+                begin(group, attempt, family, address, failed)
                 with anyio.move_on_after(_NEXT_ADDRESS):
                     await failed.wait()
         if not winners:

@@ -8,13 +8,13 @@ CONNECT with it.
 from __future__ import annotations
 
 import base64
-import re
 import urllib.parse
 from collections.abc import Iterable
 
 import attrs
 import h11
 
+from ttsmux._net import has_blanks, is_header_name, is_header_value
 from ttsmux._version import __version__
 from ttsmux.errors import Error
 from ttsmux.transports import _failures
@@ -24,8 +24,6 @@ _PORTS = {"ws": 80, "wss": 443}
 _MAX_HEAD = 64 * 1024
 # What RFC 3986 allows in a path or query besides letters and digits, and the escape itself.
 _URL_SAFE = "/?:@!$&'()*+,;=-._~%[]"
-_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Undialable(Exception):
@@ -95,7 +93,7 @@ def _split(url: str) -> Endpoint | None:
         parts = urllib.parse.urlsplit(url)
         port = parts.port or _PORTS[parts.scheme]
         host = parts.hostname
-        if not host or parts.fragment or re.search(r"[\x00-\x20\x7f]", url):
+        if not host or parts.fragment or has_blanks(url):
             return None
         return Endpoint(
             secure=parts.scheme == "wss",
@@ -127,7 +125,7 @@ def headers_of(target: Target) -> dict[str, str]:
     """
     headers = {"User-Agent": f"ttsmux/{__version__}"}
     for name, value in target.headers.items():
-        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+        if not is_header_name(name) or not is_header_value(value):
             msg = "a header of the upgrade has a character that no header can have"
             raise Undialable(_failures.not_dialled(msg))
         for other in [known for known in headers if known.lower() == name.lower()]:

@@ -8,12 +8,12 @@ Only HTTP proxies are spoken to.
 
 from __future__ import annotations
 
-import ipaddress
 import urllib.parse
 import urllib.request
 
 import attrs
 
+from ttsmux._net import has_blanks, is_loopback
 from ttsmux.errors import ProxyError
 from ttsmux.transports._http import Endpoint, Exchange, Undialable, basic, join
 
@@ -45,19 +45,23 @@ class Proxy:
 
 def proxy_for(setting: str | None, endpoint: Endpoint) -> Proxy | None:
     """Return the proxy to use, or None to dial directly. Raises `Undialable`."""
-    if setting is None or _is_loopback(endpoint.host):
+    if setting is None or is_loopback(endpoint.host):
         return None
     url = _from_environment(endpoint) if setting == "env" else setting
-    return None if url is None else _parse(url)
+    if url is None:
+        return None
+    found = _parse(url)
+    if isinstance(found, Proxy):
+        return found
+    if setting == "env":
+        found += " (the environment names it; pass proxy= for another, or None to go direct)"
+    raise Undialable(ProxyError(found, phase="dial"))
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def flaw_of(url: str) -> str | None:
+    """Say what is wrong with *url* as that of a proxy, or None."""
+    found = _parse(url)
+    return None if isinstance(found, Proxy) else found
 
 
 def _from_environment(endpoint: Endpoint) -> str | None:
@@ -71,15 +75,14 @@ def _from_environment(endpoint: Endpoint) -> str | None:
     return None
 
 
-def _parse(url: str) -> Proxy:
-    """Take the URL of a proxy apart; what is said about it leaves out its user and password."""
+def _parse(url: str) -> Proxy | str:
+    """Take the URL of a proxy apart, or say what is wrong, without its user and password."""
     parts = _split(url if "://" in url else f"http://{url}")
     if parts is None:
-        raise Undialable(_wrong("the URL of the proxy cannot be understood"))
+        return "the URL of the proxy cannot be understood; it looks like http://host:port"
     scheme, proxy = parts
     if scheme != "http":
-        msg = f"a proxy must be an http:// URL; {scheme}:// is not supported"
-        raise Undialable(_wrong(msg))
+        return f"a proxy must be an http:// URL; {scheme}:// is not supported"
     return proxy
 
 
@@ -87,7 +90,7 @@ def _split(url: str) -> tuple[str, Proxy] | None:
     # The exceptions of urllib quote the URL, so none may get away.
     try:
         parts = urllib.parse.urlsplit(url)
-        if not parts.scheme.isalnum() or not parts.hostname:
+        if not parts.scheme.isalnum() or not parts.hostname or has_blanks(parts.hostname):
             return None
         authorization = None
         if parts.username is not None:
@@ -98,7 +101,3 @@ def _split(url: str) -> tuple[str, Proxy] | None:
         return parts.scheme, Proxy(parts.hostname, parts.port or 80, authorization)
     except ValueError:
         return None
-
-
-def _wrong(msg: str) -> ProxyError:
-    return ProxyError(msg, phase="dial")

@@ -20,7 +20,15 @@ from ttsmux.transports import _failures
 from ttsmux.transports._codec import UNREAD_REPLIES, Codec, Nobody
 from ttsmux.transports._http import Endpoint
 from ttsmux.transports._proxy import Proxy
-from ttsmux.transports.base import DialError, MessageSink, Ping, Pong, Response, SendError
+from ttsmux.transports.base import (
+    DialError,
+    MessageSink,
+    Ping,
+    Pong,
+    Response,
+    SendError,
+    SendTimeout,
+)
 
 READ_SIZE = 256 * 1024
 # trio does not tell how much of a send has left, so what must leave within the send timeout is
@@ -147,8 +155,7 @@ class TrioTransport:
             self._unread_replies = 0
             done = True
         except trio.TooSlowError:
-            msg = f"{self._address} took nothing for {self._send_timeout:g} s"
-            raise SendError(msg) from None
+            raise SendTimeout(self._address, self._send_timeout) from None
         except _BROKEN as exc:
             msg = f"the connection to {self._address} broke while it was written to"
             raise SendError(msg) from exc

@@ -25,6 +25,7 @@ __all__ = [
     "Pong",
     "Response",
     "SendError",
+    "SendTimeout",
     "Sink",
     "SyncTransport",
     "Target",
@@ -81,6 +82,13 @@ class DialError(Exception):
 
 class SendError(Exception):
     """A send failed or ran into its deadline; the connection must not be used again."""
+
+
+class SendTimeout(SendError):
+    """The peer took nothing for *seconds*."""
+
+    def __init__(self, address: str, seconds: float) -> None:
+        super().__init__(f"{address} took nothing for {seconds:g} s")
 
 
 class MessageSink(Protocol):

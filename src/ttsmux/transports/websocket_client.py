@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import hashlib
 import secrets
 import socket
@@ -39,6 +38,7 @@ from ttsmux.transports._proxy import Proxy, proxy_for
 from ttsmux.transports._socket import READ_SIZE, Budget, GaveUp, Wire
 from ttsmux.transports._socket import connect as connect_socket
 from ttsmux.transports._socket import secure as secure_socket
+from ttsmux.transports._tls import default_context
 from ttsmux.transports.base import (
     DialError,
     MessageSink,
@@ -46,6 +46,7 @@ from ttsmux.transports.base import (
     Pong,
     Response,
     SendError,
+    SendTimeout,
     SyncTransport,
     Target,
 )
@@ -91,12 +92,6 @@ def connect(
         sock.close()
         raise
     return WebSocketClientTransport(sock, target, where.address, upgrade.exchange.rest), response
-
-
-@functools.cache
-def default_context() -> ssl.SSLContext:
-    """Return the platform's TLS defaults: loaded once, it takes many milliseconds."""
-    return ssl.create_default_context()
 
 
 def _prepared(target: Target) -> tuple[Endpoint, Proxy | None, _Upgrade] | Error:
@@ -423,8 +418,7 @@ class WebSocketClientTransport:
             self._socket.send(payload, opcode)
             done = True
         except websocket.WebSocketTimeoutException:
-            msg = f"{self._address} took nothing for {self._wire.patience:g} s"
-            raise SendError(msg) from None
+            raise SendTimeout(self._address, self._wire.patience) from None
         except (websocket.WebSocketException, OSError) as exc:
             msg = f"the connection to {self._address} broke while it was written to"
             raise SendError(msg) from exc

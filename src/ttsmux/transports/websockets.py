@@ -7,8 +7,6 @@ WebSockets for asyncio, uvloop and trio, over the sans-I/O protocol of the webso
 
 from __future__ import annotations
 
-import functools
-import ssl
 import sys
 
 import anyio
@@ -18,6 +16,7 @@ from ttsmux.errors import Error
 from ttsmux.transports._codec import Codec
 from ttsmux.transports._http import Endpoint, Undialable, endpoint
 from ttsmux.transports._proxy import Proxy, proxy_for
+from ttsmux.transports._tls import default_context
 from ttsmux.transports.base import AsyncTransport, DialError, Response, Target
 
 
@@ -43,12 +42,6 @@ async def connect(target: Target, timeout: float) -> tuple[AsyncTransport, Respo
 
         return await _asyncio.dial(codec, where, proxy, context, target.send_timeout)
     raise DialError(connect_timeout(timeout))
-
-
-@functools.cache
-def default_context() -> ssl.SSLContext:
-    """Return the platform's TLS defaults: loaded once, it takes many milliseconds."""
-    return ssl.create_default_context()
 
 
 def _prepared(target: Target) -> tuple[Codec, Endpoint, Proxy | None] | Error:

@@ -1,0 +1,249 @@
+"""
+What serves a connection of the async client: a task that writes and one that reads.
+
+The threaded twin is `_threads_wire`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import anyio
+
+from ..adapter import Closed, DialFailure, Frame, Ping, connect_timeout
+from ..core.effects import Dial, Event, HangUp, Send
+from ..core.mux import Mux
+from ..errors import ConnectError, Error, without_frames
+from ..settings import Secret
+from ..transports._begin import begin
+from ..transports.base import AsyncTransport, DialError, Pong, SendError, SendTimeout
+from ..transports.websockets import connect
+from . import _shared, events
+from ._tasks_bells import Bell
+
+if TYPE_CHECKING:
+    from ._tasks import Engine
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_Reply = Sequence[Frame | Ping | Pong]
+
+
+class Wire:
+    """The writer and the reader of one connection, and its `Sink`."""
+
+    def __init__(self, engine: Engine, mux: Mux, dial: Dial) -> None:
+        self._engine = engine
+        self._mux = mux
+        self._dial = dial
+        self._conn = dial.conn
+        self._orders: deque[Send | HangUp | _Reply | None] = deque()
+        self._bell = Bell(engine.loop)
+        self._dialling: anyio.CancelScope | None = None  # made in the task: a Dial may come from a
+        self._given_up = False  # callback of the loop, where anyio knows of no event loop
+        self._unsent: SendTimeout | None = None
+        self._over = False
+
+    def put(self, order: Send | HangUp) -> None:
+        if isinstance(order, HangUp):
+            self._given_up = True
+            if self._dialling is not None:
+                self._dialling.cancel()
+        self._orders.append(order)
+        self._bell.ring()
+
+    # -- the writer: dials, then is the only one that sends
+
+    async def run(self) -> None:
+        try:
+            found = await self._connect()
+        except BaseException as exc:
+            # An adapter's or a key's own fault; it is this dial's alone.
+            if self._engine.stopping(exc):
+                raise
+            found = DialFailure(error=_shared.undialled(exc))
+        if isinstance(found, DialFailure):
+            self._tell(self._mux.dial_failed, self._conn, found, self._engine.now())
+            return
+        transport, first_frames = found
+        try:
+            self._tell(self._mux.dialled, self._conn, self._engine.now())
+            async with anyio.create_task_group() as tasks:
+                begin(tasks, transport.read, self)
+                await self._write(transport, first_frames)
+            self._broke("its task was cancelled")
+        except BaseException as exc:
+            if self._engine.stopping(exc):
+                raise
+            # Not the peer's doing, for a transport reports that; the others must not suffer.
+            events.log([Event("client.fault", {"error": type(exc).__name__})])
+            self._broke(_shared.only(exc))
+            if isinstance(exc, KeyboardInterrupt | SystemExit):
+                raise
+        finally:
+            transport.abort()
+
+    def _broke(self, why: BaseException | str) -> None:
+        if not self._over:
+            self.lost(_shared.broken(why))
+
+    async def _connect(self) -> tuple[AsyncTransport, Sequence[Frame]] | DialFailure:
+        with anyio.CancelScope() as self._dialling:
+            if self._given_up:
+                self._dialling.cancel()
+            try:
+                with anyio.fail_after(self._dial.timeout):
+                    return await self._open()
+            except DialError as exc:
+                return exc.failure
+            except Error as exc:
+                # Without the frames that it came through: the key is in their variables.
+                return DialFailure(error=without_frames(exc))
+            except TimeoutError:
+                late = _shared.late_key if self._fetching else connect_timeout
+                return late(self._dial.timeout)
+        return DialFailure(error=ConnectError("given up while dialling", phase="dial"))
+
+    async def _open(self) -> tuple[AsyncTransport, Sequence[Frame]]:
+        configuration, plan = self._engine.configuration, self._conn.plan
+        self._fetching = True
+        with anyio.fail_after(self._dial.timeout * _shared.KEY_SHARE):
+            secret = await _secret(configuration.keys[plan.number], self._aside)
+        self._fetching = False
+        handshake = self._conn.handshake(secret)
+        target = configuration.target(handshake, plan.traits.max_message)
+        transport, _ = await connect(target, self._dial.timeout)
+        return transport, handshake.first_frames
+
+    async def _aside(self, call: Callable[[], _T]) -> _Outcome[_T]:
+        """Run what may block in a thread, which is left behind if this is cancelled."""
+        bell = Bell(self._engine.loop)
+        outcomes: list[_Outcome[_T]] = []
+        context = contextvars.copy_context()
+
+        def run() -> None:
+            outcomes.append(context.run(_caught, call))
+            self._engine.post(bell.ring)
+
+        self._engine.crew.start(run, f"key-{self._conn.number}")
+        while not outcomes:
+            await bell.wait()
+        return outcomes[0]
+
+    async def _write(self, transport: AsyncTransport, first_frames: Sequence[Frame]) -> None:
+        if first_frames:
+            await self._send(transport, first_frames)
+        while True:
+            while not self._orders:
+                await self._bell.wait()
+            order = self._orders.popleft()
+            if order is None:
+                return
+            await self._send(transport, order.frames if isinstance(order, Send | HangUp) else order)
+            if isinstance(order, HangUp):
+                # Nothing may follow it; another HangUp does, for a dial that was given up while it
+                # succeeded.
+                await transport.close(order.grace)
+                return
+
+    async def _send(self, transport: AsyncTransport, frames: _Reply) -> None:
+        try:
+            await transport.send(frames)
+        except SendError as exc:
+            if isinstance(exc, SendTimeout):
+                self._unsent = exc
+            # The reader finds the wire cut, and tells.
+            transport.abort()
+
+    # -- the reader: always drains
+
+    def message(self, data: bytes, text: bool) -> None:
+        engine, mux = self._engine, self._mux
+        self._tell(mux.receive, self._conn, data, text, engine.now())
+
+    def answered(self, headers: Mapping[str, str]) -> None:
+        self._tell(self._mux.answered, self._conn, headers, self._engine.now())
+
+    def pong(self) -> None:
+        self._tell(self._mux.alive, self._conn, self._engine.now())
+
+    def reply(self, frames: _Reply) -> None:
+        self._orders.append(frames)
+        self._bell.ring()
+
+    def lost(self, fault: Closed | DialFailure | Error) -> None:
+        self._over = True
+        self._tell(
+            self._mux.lost, self._conn, _shared.told(fault, self._unsent), self._engine.now()
+        )
+        self._orders.append(None)
+        self._bell.ring()
+
+    def _tell(self, fact: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            self._engine.step(self._mux, fact, *args, **kwargs)
+        except Exception as exc:
+            events.log([Event("client.fault", {"error": type(exc).__name__})])
+
+
+def _cancelled(exc: BaseException) -> bool:
+    """Return whether *exc* is a cancellation of the running task itself."""
+    if not isinstance(exc, anyio.get_cancelled_exc_class()):
+        return False
+    if not isinstance(exc, asyncio.CancelledError):
+        return True  # trio, where nobody else can make one
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+_Outcome = tuple[Sequence[_T], BaseException | None]
+"""As a value: a StopIteration, or a GeneratorExit, would not come through a coroutine whole."""
+
+
+def _caught(call: Callable[[], _T]) -> _Outcome[_T]:
+    try:
+        return [call()], None
+    except BaseException as exc:
+        return [], exc
+
+
+async def _secret(
+    key: object, aside: Callable[[Callable[[], object]], Awaitable[_Outcome[object]]]
+) -> str | None:
+    """
+    Return the key for a dial, fetched now where it is a callable.
+
+    A plain callable may block, and is called *aside*.
+
+    Raises:
+        AuthError: it could not be fetched.
+    """
+    if key is None:
+        return None
+    if isinstance(key, Secret):
+        return key.reveal()
+    assert callable(key), "configure() let nothing else through"
+    values, raised = ([], None) if _is_async(key) else await aside(key)
+    try:
+        if raised is not None:
+            raise raised
+        found: object = values[0] if values else key()
+        if isinstance(found, Awaitable):
+            found = await found
+    except BaseException as exc:
+        if _cancelled(exc):
+            raise
+        raise _shared.unfetched_key(exc) from exc
+    return _shared.fetched_key(found)
+
+
+def _is_async(call: Callable[..., object]) -> bool:
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
+        getattr(call, "__call__", None)  # noqa: B004 - an object of a class with an async one
+    )

@@ -1,0 +1,49 @@
+"""
+What threads of the client wait for.
+
+The async twin is `_tasks_bells`.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+
+
+class Bell:
+    """
+    Something to wait for, rung at most once ahead.
+
+    One lock a wait, and `ring` takes none: it is safe in `__del__`, which may run anywhere, also in
+    the middle of another `ring`.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        with suppress(RuntimeError):  # it has been rung already
+            self._lock.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is rung, and return whether it was."""
+        if timeout is None:
+            return self._lock.acquire()
+        return self._lock.acquire(timeout=min(max(0.0, timeout), threading.TIMEOUT_MAX))
+
+
+class Waiter:
+    """Who waits behind a speech: its reader and its feeder. The core wakes both; each looks."""
+
+    __slots__ = ("__weakref__", "feeder", "reader")
+
+    def __init__(self) -> None:
+        self.reader = Bell()
+        self.feeder = Bell()
+
+    def ring(self) -> None:
+        self.reader.ring()
+        self.feeder.ring()
