@@ -1,4 +1,8 @@
-"""The whole contract, kept by every adapter of ours, on every runtime; and what is left out."""
+"""
+The contract, kept by every adapter of ours, on every runtime; and what is left out.
+
+The rules that need no client are tried in tests/adapters, over literal messages.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,16 @@ import pytest
 
 import ttsmux.testing
 from tests.testing.providers import KINDS, shapes
-from ttsmux.testing import AdapterContract, cases_of, skips
+from ttsmux.testing import AdapterCases, AdapterContract, cases_of, skips
 
-SUITES: dict[str, type[AdapterContract]] = {}
+SUITES: dict[str, type[AdapterCases]] = {}
 for _name, (_adapter, _kit) in shapes().items():
     _class = "Test" + "".join(part.capitalize() for part in _name.split())
-    SUITES[_name] = type(_class, (AdapterContract,), {"adapter": _adapter, **_kit})
+    SUITES[_name] = type(_class, (AdapterCases,), {"adapter": _adapter, **_kit})
     globals()[_class] = SUITES[_name]
     del _class
 
+DIGITS = "0123456789"
 KIT = Path(ttsmux.testing.__file__).parent
 
 # Case by adapter: the trait that says that there is nothing to test.
@@ -67,9 +72,6 @@ def test_the_eighteen_are_there() -> None:
     assert all(one.says.endswith(".") for one in cases.values())
     methods = [name for name in dir(AdapterContract) if name.startswith("test_")]
     assert len(methods) == len(cases), "two cases have one id"
-
-
-DIGITS = "0123456789"
 
 
 def test_nothing_else_can_skip() -> None:

@@ -30,12 +30,13 @@ _PARTS = ("bench", "cases", "crossings", "hearing", "rules", "stage", "suite", "
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 
 from .bench import Bench, Message  # noqa: E402
-from .contract import AdapterContract, AdapterRules  # noqa: E402
+from .contract import AdapterCases, AdapterContract, AdapterRules  # noqa: E402
 from .recording import Recording, Spoken, record, with_traits  # noqa: E402
 from .suite import Case, Lull, Suite, case, cases_of, skips  # noqa: E402
 from .world import Take, World, play, simulator  # noqa: E402
 
 __all__ = [
+    "AdapterCases",
     "AdapterContract",
     "AdapterRules",
     "Bench",

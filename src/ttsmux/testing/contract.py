@@ -8,12 +8,16 @@ from .hearing import DecoderRules
 from .rules import FormRules
 from .texts import TextRules
 
-__all__ = ["AdapterContract", "AdapterRules"]
+__all__ = ["AdapterCases", "AdapterContract", "AdapterRules"]
 
 
 class AdapterRules(FormRules, DecoderRules, TextRules):
     """What an adapter promises as a table and a few functions: no client, no network."""
 
 
-class AdapterContract(AdapterRules, CrossingCases, SocketCases):
-    """All that an adapter promises, with a client on it, on threads, asyncio, uvloop and trio."""
+class AdapterCases(CrossingCases, SocketCases):
+    """What an adapter promises with a client on it, on threads, asyncio, uvloop and trio."""
+
+
+class AdapterContract(AdapterRules, AdapterCases):
+    """All that an adapter promises."""

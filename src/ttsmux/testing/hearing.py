@@ -175,7 +175,7 @@ class DecoderRules(Suite):
     def test_a_long_life_costs_no_more(self) -> None:
         """What a connection remembers makes a message no dearer the more there have been."""
         for message in self.raws():
-            few, many = self.cost_of_many(message, 250), self.cost_of_many(message, 4000)
+            few, many = self.cost_of_many(message, 125), self.cost_of_many(message, 2000)
             assert many < FACTOR * 16 * max(few, UNMEASURABLE)
 
     def cost_of_many(self, message: Raw, count: int) -> float:

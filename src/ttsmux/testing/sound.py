@@ -36,21 +36,24 @@ def is_beginning(text: str, audio: bytes, format: AudioFormat) -> bool:
     """Tell whether *audio* is the beginning of *text*, or nothing."""
     words = text.split()
     heard = decode(_pcm(audio, format), format.rate)
-    # The last word may be cut so short that its generation cannot be told: after its mark, at most.
-    tail = heard.pop() if heard and heard[-1].tag < 0 else None
+    # The last word may be cut so short that its generation cannot be told.
+    if heard and heard[-1].index < 0:
+        heard.pop()
     if len(heard) > len(words):
         return False
-    whole = audio[: _bytes(tail.start, format)] if tail else audio
-    rest = audio[len(whole) :]
-    return _said(words, heard, format).startswith(whole) and _is_mark(rest, format)
+    if heard and _said(words, heard, format).startswith(audio):
+        return True
+    # Then it is another generation's, and there is little more of it than the mark of a word.
+    before = _said(words[: len(heard)], heard, format)
+    return audio.startswith(before) and _is_mark(audio[len(before) :], format)
 
 
 def _is_mark(audio: bytes, format: AudioFormat) -> bool:
-    """Tell whether *audio* is the beginning of what every word begins with, and little more."""
+    """Tell whether *audio* begins as every word does, and says no more than its generation."""
     mark = _bytes(len(MARKS) / FRAMES_PER_SECOND, format)
     word = ToneEngine().speak("-", voice="", language=None, tag=0, rate=format.rate).pcm
     said = Encoding(format.rate, _codec(format)).encode(word)
-    return said[:mark].startswith(audio[:mark]) and len(audio) < 2 * mark
+    return said[:mark].startswith(audio[:mark]) and len(audio) < 3 * mark
 
 
 def _bytes(seconds: float, format: AudioFormat) -> int:
