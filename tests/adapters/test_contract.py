@@ -1,12 +1,11 @@
 """What every adapter of ours promises by itself: the kit's rules, over literal messages."""
 
 import base64
-import time
 from importlib.metadata import distribution
 
 import pytest
 
-from ttsmux.adapter import Adapter, Wire
+from ttsmux.adapter import Adapter
 from ttsmux.testing import AdapterRules
 
 JSON = dict[str, object]
@@ -30,8 +29,6 @@ def test_the_adapters_are_found() -> None:
     assert {"gradium", "xai"} <= set(KINDS)
     assert all(kind.name == name for name, kind in KINDS.items())
 
-
-# --- what comes in --------------------------------------------------------------------------------
 
 AUDIO = base64.b64encode(bytes(range(60))).decode()
 
@@ -85,20 +82,3 @@ def test_every_format_has_connections_of_its_own(name: str) -> None:
     formats = KINDS[name].traits.formats
     adapters = [make(name, format=format) for format in formats]
     assert len({one.pool_key(one.options()) for one in adapters}) == len(formats)
-
-
-def test_times_of_xai_are_read_in_linear_time() -> None:
-    """Both of their lists are long: what lengthens one field at a time does not get that far."""
-
-    def cost(size: int) -> float:
-        letters = b",".join([b'"a"', b'" "'] * (size // 24))
-        times = b",".join([b"[0.5,1]"] * (size // 24 * 2))
-        stamps = b'{"graph_chars":[' + letters + b'],"graph_times":[' + times + b"]}"
-        message = b'{"type":"audio.delta","audio_timestamps":' + stamps + b"}"
-        adapter = make("xai")
-        begun = time.process_time()
-        assert list(adapter.decode(message, Wire(adapter.options())))
-        return time.process_time() - begun
-
-    small, large = (min(cost(size) for _ in range(3)) for size in (1 << 16, 1 << 20))
-    assert large < 80 * max(small, 0.0005)

@@ -46,5 +46,6 @@ def test_shapes_grow_as_asked() -> None:
     assert {"data: base64", "data: letters", "at: items", "text", "binary"} <= set(names)
     for shape in names.values():
         assert 0.5 < len(shape(1 << 16).data) / (1 << 16) < 2.1
+    assert json.loads(names["at: together"](100).data)["at"][:4] == [1, 2, 1, 2]
     assert json.loads(names["at: items"](100).data)["at"][:4] == [1, 2, 1, 2]
     assert raw(b"x") == raw(b"x") != raw("x")

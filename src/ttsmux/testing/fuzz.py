@@ -195,12 +195,31 @@ def shapes(messages: Sequence[Message]) -> Iterator[tuple[str, Shape]]:
             if kind not in seen:
                 seen.add(kind)
                 yield kind, functools.partial(_longer, message)
+        lists = [".".join(map(str, path)) for path, leaf in _leaves(value, ()) if _is_list(leaf)]
+        if lists and (name := f"{' and '.join(lists)}: together") not in seen:
+            seen.add(name)
+            yield name, functools.partial(_with_long_lists, value)
         for path, leaf in _leaves(value, ()):
             for what, grown in _growths(leaf):
                 name = f"{'.'.join(map(str, path))}: {what}"
                 if name not in seen:
                     seen.add(name)
                     yield name, functools.partial(_with, value, path, grown)
+
+
+def _with_long_lists(value: object, size: int) -> Raw:
+    """Lengthen all lists at once: those of equal length may have to stay so."""
+    times = max(1, size // len(json.dumps(value)))
+
+    def grown(part: object) -> object:
+        match part:
+            case list():
+                return part * times
+            case dict():
+                return {name: grown(item) for name, item in part.items()}
+        return part
+
+    return Raw(json.dumps(grown(value)).encode(), True)
 
 
 def _longer(message: Message, size: int) -> Raw:
@@ -219,6 +238,10 @@ def _leaves(value: object, path: Path) -> Iterator[tuple[Path, object]]:
         case dict():
             for name, item in value.items():
                 yield from _leaves(item, (*path, name))
+
+
+def _is_list(leaf: object) -> bool:
+    return isinstance(leaf, list) and bool(leaf)
 
 
 def _growths(leaf: object) -> Iterator[tuple[str, Callable[[int], object]]]:

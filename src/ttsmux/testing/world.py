@@ -276,6 +276,11 @@ def _all_gone(log: list[Record]) -> bool:
 Script = Callable[[World], Coroutine[object, None, None]]
 
 
+def provider_of(server: Server, **options: object) -> Provider:
+    """Make the simulated provider, with options of its own."""
+    return create_provider(server, options) if isinstance(server, str) else server(**options)
+
+
 def simulator(
     server: Server,
     *,
@@ -291,9 +296,8 @@ def simulator(
     if ttfa_ms is None:
         # Time for all frames of a generation to arrive before anything goes wrong.
         ttfa_ms = 15.0 if faults else 0.0
-    provider = create_provider(server, options) if isinstance(server, str) else server(**options)
     return AsyncSimulator(
-        provider,
+        provider_of(server, **options),
         engine="tone",
         faults=faults,
         ttfa_ms=ttfa_ms,
