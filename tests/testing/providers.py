@@ -30,14 +30,29 @@ class Shape:
     kit: dict[str, object] = attrs.field(factory=dict)
 
 
+HURRIED = Lull(seconds=1.6, adapter={"inactivity_timeout": 1})
+"""ElevenLabs lets a context lie for so many seconds; the adapter's keepalives follow."""
 KNOWN: dict[str, dict[str, Shape]] = {
     "elevenlabs": {
-        "multi": Shape(),
-        "single": Shape(options={"endpoint": "single"}),
+        "multi": Shape(kit={"lull": HURRIED, "error": {"error_id": True}}),
+        "single": Shape(options={"endpoint": "single"}, kit={"lull": HURRIED}),
     },
     "kugelaudio": {
-        "multi": Shape(),
-        "stream": Shape(options={"endpoint": "stream"}),
+        "multi": Shape(
+            kit={
+                "lull": Lull(
+                    seconds=0.6,
+                    server={"context_idle": 0.3},
+                    traits={"generation_keepalive": 0.1, "source_pause": 0.3},
+                )
+            }
+        ),
+        "stream": Shape(
+            options={"endpoint": "stream"},
+            kit={
+                "lull": Lull(seconds=0.6, server={"turn_idle": 0.2}, traits={"source_pause": 0.2})
+            },
+        ),
         "oneshot": Shape(options={"endpoint": "oneshot"}),
     },
 }

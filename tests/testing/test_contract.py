@@ -27,6 +27,20 @@ KIT = Path(ttsmux.testing.__file__).parent
 
 # Case by adapter: the trait that says that there is nothing to test.
 SKIPPED: dict[str, dict[str, str]] = {
+    "elevenlabs multi": {
+        "3e": "ends_released: the end is the release",
+        "4b": "interrupt: mute has no acknowledgement",
+    },
+    "elevenlabs single": {
+        "2": "seats: one speech on a connection",
+        "2: every order": "seats: fewer than 3 speeches on a connection",
+        "2: interrupted": "seats: one speech on a connection",
+        "3e": "ends_released: the end is the release",
+        "4a": "interrupt: discard waits for nothing",
+        "4b": "interrupt: discard has no acknowledgement",
+        "8c": "ids: messages name no generation",
+        "8d": "seats: one speech on a connection",
+    },
     "gradium": {
         "3e": "ends_released: the end is the release",
         "4b": "interrupt: mute has no acknowledgement",

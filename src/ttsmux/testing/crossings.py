@@ -160,9 +160,12 @@ class CrossingCases(Suite):
     @case("8c", unless=no_ids)
     def test_08c_an_error_of_somebody_unknown(self) -> None:
         """An error, audio or an end of a generation that nobody knows concerns nobody."""
-        mine, theirs = self.recorded(), self.recorded(faults=("error@request:1,chunk:1",))
+        mine = self.recorded()
+        theirs = self.recorded(faults=("error@request:1,chunk:1",), **self.error)
         strange = [one for one in theirs.of(theirs.ids[0]) if one.has(Failed, Audio, OutputEnd)]
-        assert any(one.has(Failed) for one in strange), "the simulated error names no generation"
+        assert any(one.has(Failed) for one in strange), (
+            "the simulated error names no generation: set `error` to options with which it does"
+        )
         script = script_of(mine.of(mine.ids[0]), MESSAGES)
         for place in range(len(script)):
             bench, (speech,) = self.opened(mine, 1)

@@ -209,7 +209,8 @@ def shapes(messages: Sequence[Message]) -> Iterator[tuple[str, Shape]]:
 
 def _with_long_lists(value: object, size: int) -> Raw:
     """Lengthen all lists at once: those of equal length may have to stay so."""
-    times = max(1, size // len(json.dumps(value)))
+    length = sum(len(json.dumps(leaf)) for _, leaf in _leaves(value, ()) if _is_list(leaf))
+    times = max(1, size // length)
 
     def grown(part: object) -> object:
         match part:

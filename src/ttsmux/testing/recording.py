@@ -7,7 +7,7 @@ The recording is made at the adapter: a copy of it that notes what it is given t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -138,36 +138,34 @@ def record(
     *,
     faults: Iterable[str] = (),
     chunk_ms: float = 80.0,
-    interrupt: bool = False,
+    **options: Any,
 ) -> Recording:
     """
     Have *texts* spoken at once, on one connection if the provider does that, and record it.
 
-    With *interrupt*, each is interrupted after its first audio.
+    *options* are the simulated provider's.
     """
     tape = Recording()
     copy, faults = spy(adapter, tape), tuple(faults)
     pool, retry = PoolLimits(min_idle=0), RetryPolicy(attempts=1)
     with (
-        simulator(server, faults=faults, chunk_ms=chunk_ms) as sim,
+        simulator(server, faults=faults, chunk_ms=chunk_ms, **options) as sim,
         Client(copy, base_url=sim.url, api_key=KEY, pool=pool, retry=retry) as client,
     ):
         client.prewarm()
         speeches = [client.speak(text) for text in texts]
         try:
             for speech in speeches:
-                _listen(speech, interrupt, bool(faults))
+                _listen(speech, bool(faults))
         finally:
             for speech in speeches:
                 speech.interrupt()
     return tape
 
 
-def _listen(speech: Speech, interrupt: bool, may_fail: bool) -> None:
+def _listen(speech: Speech, may_fail: bool) -> None:
     try:
-        for _ in speech:
-            if interrupt:
-                speech.interrupt()
+        speech.read()
     except Error:
         # Of a fault that was asked for: the messages are what counts.
         if not may_fail:

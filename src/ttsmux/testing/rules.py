@@ -249,11 +249,13 @@ class FormRules(Suite):
     @case("frames: opening")
     def test_a_generation_begins_with_its_opening(self) -> None:
         """No later step repeats it, so an end or an interrupt never goes ahead of it."""
-        opening = list(self.adapter.open(self.generation()))
+        gen = self.generation()
+        opening, awake = list(self.adapter.open(gen)), list(self.adapter.keepalive(gen))
         first = self.life(self.generation(), interrupted=False)
         assert next(first)[: len(opening)] == opening
         for step in first:
-            assert not any(frame in opening for frame in step)
+            # The shortest of openings may be no more than a keepalive.
+            assert not any(frame in opening and frame not in awake for frame in step)
 
     @case("frames: end")
     def test_the_end_is_said_once(self) -> None:

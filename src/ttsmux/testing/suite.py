@@ -88,11 +88,13 @@ class Lull:
     Attributes:
         seconds: how long it takes; real time.
         server: options of the simulated provider that make its patience shorter than that.
+        adapter: options of the adapter that do.
         traits: traits of the adapter that follow from it, `source_pause` and keepalives.
     """
 
     seconds: float = 0.3
     server: Mapping[str, object] = attrs.field(factory=dict)
+    adapter: Mapping[str, object] = attrs.field(factory=dict)
     traits: Mapping[str, object] = attrs.field(factory=dict)
 
 
@@ -114,6 +116,7 @@ class Suite:
             mapping for JSON. Where there are none, what the simulated provider sends is taken.
         unknown: a message of a kind that the provider may invent tomorrow.
         other: options of a speech that needs another connection; by default another format.
+        error: options of the simulated provider with which its errors name their generation.
         lull: how to try the provider's patience with a text source that stalls.
         fuzz: how many mutated messages are decoded; TTSMUX_FUZZ in the environment goes before it.
     """
@@ -123,6 +126,7 @@ class Suite:
     frames: ClassVar[Sequence[Message | Mapping[str, object]]] = ()
     unknown: ClassVar[Message] = '{"type":"something.new","shiny":true}'
     other: ClassVar[Mapping[str, object]] = {}
+    error: ClassVar[Mapping[str, object]] = {}
     lull: ClassVar[Lull] = Lull()
     fuzz: ClassVar[int] = 2000
 
@@ -158,11 +162,12 @@ class Suite:
         return [one.message for one in {repr(one.message): one for one in spoken}.values()]
 
     @classmethod
-    def recorded(cls, *, interrupted: bool = False, faults: tuple[str, ...] = ()) -> Recording:
+    def recorded(cls, *, faults: tuple[str, ...] = (), **simulated: object) -> Recording:
         """Return what the provider sends for up to three generations, recorded once."""
         seats = min(3, cls.adapter.tuned().seats)
         texts = tuple(f"{TEXT} {n}" for n in range(seats))
-        return _recorded(cls.adapter, cls.simulated(), texts, interrupted, faults)
+        options = tuple(simulated.items())
+        return _recorded(cls.adapter, cls.simulated(), texts, faults, options)
 
     def bench(self, **options: Any) -> Bench:
         """Return a client in virtual time; `Bench.connect` greets as the provider does."""
@@ -183,7 +188,8 @@ def _recorded(
     adapter: Adapter,
     server: Server,
     texts: tuple[str, ...],
-    interrupt: bool,
     faults: tuple[str, ...],
+    options: tuple[tuple[str, object], ...],
 ) -> Recording:
-    return record(adapter, server, texts, faults=faults, chunk_ms=40.0, interrupt=interrupt)
+    simulated: dict[str, Any] = dict(options)
+    return record(adapter, server, texts, faults=faults, chunk_ms=40.0, **simulated)
