@@ -45,6 +45,22 @@ SKIPPED: dict[str, dict[str, str]] = {
         "3e": "ends_released: the end is the release",
         "4b": "interrupt: mute has no acknowledgement",
     },
+    "kugelaudio multi": {},
+    "kugelaudio oneshot": {
+        "2": "seats: one speech on a connection",
+        "2: every order": "seats: fewer than 3 speeches on a connection",
+        "2: interrupted": "seats: one speech on a connection",
+        "3e": "ends_released: the end is the release",
+        "8c": "ids: messages name no generation",
+        "8d": "seats: one speech on a connection",
+    },
+    "kugelaudio stream": {
+        "2": "seats: one speech on a connection",
+        "2: every order": "seats: fewer than 3 speeches on a connection",
+        "2: interrupted": "seats: one speech on a connection",
+        "8c": "ids: messages name no generation",
+        "8d": "seats: one speech on a connection",
+    },
     "xai": {
         "2": "seats: one speech on a connection",
         "2: every order": "seats: fewer than 3 speeches on a connection",

@@ -138,20 +138,25 @@ class CrossingCases(Suite):
 
     @case("3e", unless=one_message_ends)
     def test_03e_interrupt_between_end_and_release(self) -> None:
-        """The audio has ended, the slot is not free: nothing is heard, nothing is sent too much."""
+        """All audio is here, the slot is not free: nothing is heard, nothing is sent too much."""
         tape = self.recorded()
         spoken = tape.of(tape.ids[0]) if self.traits.ids else list(tape.spoken)
-        ends = [place for place, one in enumerate(spoken) if one.has(OutputEnd)]
+        told = [place + 1 for place, one in enumerate(spoken) if one.has(OutputEnd)]
+        # An adapter may leave the end to the release: then this is the moment before it.
+        silent = told or [place for place, one in enumerate(spoken) if one.has(Released)]
+        assert silent, "no end in any message"
+        at = silent[0]
         for unread in (True, False):
             bench, (speech,) = self.opened(tape, 1)
-            self.play_on(bench, spoken[: ends[0] + 1])
+            self.play_on(bench, spoken[:at])
             if not unread:
                 assert bench.hear(speech)
             before = len(bench.sent(bench.connections[0]))
             bench.interrupt(speech)
             assert bench.hear(speech) == b""
-            assert len(bench.sent(bench.connections[0])) == before, "it had ended already"
-            self.play_on(bench, spoken[ends[0] + 1 :])
+            if told:
+                assert len(bench.sent(bench.connections[0])) == before, "it had ended already"
+            self.play_on(bench, spoken[at:])
             assert bench.hear(bench.speak("the next", end=False)) == b""
             bench.close()
 
