@@ -56,6 +56,16 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def contract(session: nox.Session) -> None:
+    """Give every adapter 200,000 mutated messages, and three speeches' in every order there is."""
+    session.install("-e", ".[cli,local,trio]", *group("test"))
+    env = {"TTSMUX_FUZZ": "200000", "TTSMUX_ORDERS": "all"}
+    own = ["-k", "mutated or every_order", "--timeout=900"]
+    own += ["tests/adapters/test_contract.py", "tests/testing", "tests/thirdparty"]
+    session.run("pytest", "-n", "4", *(session.posargs or own), env=env)
+
+
+@nox.session(python=OLDEST)
 def coverage(session: nox.Session) -> None:
     """Require every branch of the core and of the adapters, by their own tests."""
     session.install("-e", ".[cli,local,trio]", *group("test"))
@@ -99,4 +109,9 @@ def package(session: nox.Session) -> None:
         with session.chdir(elsewhere):
             session.run(python, "-c", "import ttsmux", external=True)
             smoke = ROOT / "tests" / "package" / "smoke.py"
+            session.run(python, "-I", str(smoke), external=True)
+            # And with somebody else's adapter, which is found once its package is installed.
+            stranger = str(ROOT / "tests" / "thirdparty")
+            session.run(python, "-m", "pip", "install", "--quiet", stranger, external=True)
+            smoke = ROOT / "tests" / "package" / "stranger.py"
             session.run(python, "-I", str(smoke), external=True)

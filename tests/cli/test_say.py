@@ -86,7 +86,7 @@ def test_the_best_engine_there_is_speaks(engine: tuple[str, ...]) -> None:
 
 def test_no_simulator_of_a_third_party(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is an adapter, but nothing to start."""
-    monkeypatch.setattr("ttsmux.cli.say.PROVIDERS", ("gradium",))
+    monkeypatch.setattr("ttsmux.cli.say.simulator_names", lambda: ["gradium"])
     result = invoke("say", TEXT, "--provider", "xai", *SIMULATED)
     assert result.exit_code == 2
     assert result.stderr == "Error: there is no simulator of xai; there are: gradium\n"

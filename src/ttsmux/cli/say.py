@@ -23,7 +23,7 @@ from ..client.options import Outcome, adapter_names, find_adapter
 from ..client.sync import Client, Speech
 from ..errors import Error, InsecureEndpoint
 from ..settings import PoolLimits
-from ..simulate import PROVIDERS, Simulator
+from ..simulate import Simulator, simulator_names
 from ..simulate.engines import EngineUnavailable
 from ._errors import Failure, WrongUse, sentence
 from ._options import for_adapter, pairs
@@ -156,8 +156,8 @@ class Call:
         return own | {name: value for name, value in common.items() if value is not None}
 
     def _simulator(self) -> Simulator:
-        if self.provider not in PROVIDERS:
-            known = ", ".join(PROVIDERS)
+        if self.provider not in simulator_names():
+            known = ", ".join(simulator_names())
             raise WrongUse(f"there is no simulator of {self.provider}; there are: {known}")
         try:
             return Simulator(self.provider, engine=self.engine or "auto").start()

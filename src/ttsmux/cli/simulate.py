@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..simulate import ACTIONS, PROVIDERS, serve_forever
+from ..simulate import ACTIONS, serve_forever, simulator_names
 from ..simulate.engines import EngineUnavailable
 from ._errors import Failure, WrongUse, sentence
 from ._options import pairs
@@ -30,7 +30,7 @@ For example: --fault reset@request:2,chunk:3 --fault 'status=429;retry-after=2@c
 
 
 @click.command(epilog=f"{_FAULTS}\n\n{_PLACES}")
-@click.argument("provider", metavar="PROVIDER", type=click.Choice(PROVIDERS))
+@click.argument("provider", metavar="PROVIDER", type=click.Choice(simulator_names()))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
 @click.option(
     "--engine",

@@ -15,6 +15,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import entry_points
 from os import PathLike
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -45,23 +46,56 @@ _PROVIDERS: Mapping[str, Callable[..., Provider]] = {
 
 PROVIDERS: tuple[str, ...] = tuple(_PROVIDERS)
 
+GROUP = "ttsmux.simulators"
+
 # How long close() waits for the thread. It has nothing to wait for but an engine at work.
 CLOSE_TIMEOUT = 5.0
 
 
-def _create_provider(name: str, options: Mapping[str, object]) -> Provider:
-    if name not in _PROVIDERS:
-        raise ValueError(f"no provider is called {name!r}; known: {', '.join(PROVIDERS)}")
+def _find_provider(name: str) -> Callable[..., Provider]:
+    if name in _PROVIDERS:
+        return _PROVIDERS[name]
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in found:
+        known = ", ".join(simulator_names())
+        raise ValueError(f"no provider is called {name!r}; known: {known}")
+    provider = found[name].load()
+    assert isinstance(provider, type) and issubclass(provider, Provider), f"{name} is a Provider"
+    return provider
+
+
+def simulator_names() -> list[str]:
+    """Return the names of all simulators that are installed, of this package and of others."""
+    return sorted({*PROVIDERS, *(entry.name for entry in entry_points(group=GROUP))})
+
+
+def create_provider(name: str, options: Mapping[str, object]) -> Provider:
+    """
+    Make the provider that is registered as *name*, by this package or another.
+
+    Raises ValueError for a name that nobody has, TypeError for an option that it does not take.
+    """
+    make = _find_provider(name)
     try:
-        return _PROVIDERS[name](**options)
+        return make(**options)
     except TypeError as exc:
         raise TypeError(f"cannot simulate {name} with these options: {exc}") from exc
+
+
+def _provider(provider: str | Provider, options: Mapping[str, object]) -> Provider:
+    if isinstance(provider, str):
+        return create_provider(provider, options)
+    if options:
+        raise TypeError(f"give {next(iter(options))}= to the provider itself: it is made already")
+    return provider
 
 
 class Simulator:
     """
     A provider on a loopback port, in a thread of its own.
 
+    *provider* is a name, of this package's or of an entry point ``ttsmux.simulators``, or a
+    `Provider` that you have made; `ttsmux.simulate.custom` says how to write one.
     *engine* is a name (``tone``, ``espeak``, ``auto``) or an engine, which then stays yours to
     close. *handshake_ms* delays the answer to the upgrade, *ttfa_ms* the first audio after the
     first text; later audio comes at *rtf* times real time, 0 being as fast as the client reads,
@@ -74,7 +108,7 @@ class Simulator:
 
     def __init__(
         self,
-        provider: str,
+        provider: str | Provider,
         *,
         engine: str | Engine = "tone",
         handshake_ms: float = 0.0,
@@ -98,7 +132,7 @@ class Simulator:
         ):
             if not 0 <= value < 1e9 or (name == "chunk_ms" and value == 0):
                 raise ValueError(f"{name} cannot be {value}")
-        self._provider = _create_provider(provider, options)
+        self._provider = _provider(provider, options)
         self._plan = FaultPlan()
         for fault in faults:
             self._plan.add(self._possible(fault))

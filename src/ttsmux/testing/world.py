@@ -1,0 +1,354 @@
+"""
+What a script sees: a `World` with a simulator and a client on it, and a `Take` of each speech.
+
+Each take says what should be true of it: `said`, `broke_off`, `failed`. What came of all of them is
+a trace of plain values, which must be the same wherever the script was played.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Self, TypeVar
+
+from ..adapter import Adapter
+from ..audio import AudioChunk, AudioFormat, Mark
+from ..client.options import Outcome
+from ..core.ledger import Interruption
+from ..core.states import SpeechState
+from ..errors import Error
+from ..settings import PoolLimits, RetryPolicy, Timeouts
+from ..simulate.log import Record
+from ..simulate.provider import Provider
+from ..simulate.simulator import AsyncSimulator, create_provider
+from .sound import is_beginning, is_whole, words_in
+from .stage import DEADLINE, AnyClient, AnySpeech, Condition, Face, Part, Piece, Source, face
+
+__all__ = ["KEY", "Script", "Server", "Take", "Trace", "World", "play", "records", "simulator"]
+
+T = TypeVar("T")
+
+KEY = "a-key-that-only-tests-have"
+"""What the client is given. Not secret, but it must not be seen anywhere."""
+
+Trace = dict[str, object]
+Server = str | Callable[..., Provider]
+"""The name of a simulator, or what makes a simulated provider of its options."""
+_ID = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){4}[0-9a-f]{8}")
+
+
+class World:
+    """A simulator, a client on it, and what came of the speeches."""
+
+    def __init__(self, stage: Face, sim: AsyncSimulator, client: AnyClient) -> None:
+        self.stage = stage
+        self.sim = sim
+        self.client = client
+        self.takes: list[Take] = []
+
+    def speak(self, text: object = None, **options: object) -> Take:
+        """Begin to speak: *text* as `Client.speak` takes it, or what `source` gives."""
+        speech = self.stage.speak(self.client, text, options)
+        take = Take(self, speech, text if isinstance(text, str) else "")
+        self.takes.append(take)
+        return take
+
+    def source(self, *pieces: Piece) -> Source:
+        """Make a source of text, in the runtime's own kind; it waits for conditions, and raises."""
+        return self.stage.source(pieces)
+
+    def lapse(self, seconds: float) -> Condition:
+        """Return a condition that is true *seconds* after it was first asked."""
+        until: list[float] = []
+
+        def over() -> bool:
+            if not until:
+                until.append(time.monotonic() + seconds)
+            return time.monotonic() >= until[0]
+
+        return over
+
+    async def prewarm(self, n: int = 1) -> int:
+        return await self.stage.prewarm(self.client, n)
+
+    async def together(self, *parts: Part) -> None:
+        """Run *parts* at once, in threads or tasks of their own."""
+        await self.stage.together(parts)
+
+    async def until(self, condition: Condition, seconds: float = 10.0) -> None:
+        """Wait until *condition* is true."""
+        await self.stage.until(condition, seconds)
+
+    async def seen(self, predicate: Callable[[list[Record]], T], seconds: float = 10.0) -> T:
+        """Wait until *predicate*, called with the simulator's log, gives something true."""
+        return await self.stage.seen(self.sim, predicate, seconds)
+
+    async def settled(self) -> None:
+        """Wait until no connection is being dialled, in use or closed."""
+
+        def rests() -> bool:
+            stats = self.client.pool_stats()
+            return stats.size == stats.idle
+
+        await self.until(rests)
+
+    async def empty(self) -> None:
+        """Wait until the client has no connection."""
+        await self.until(lambda: not self.client.pool_stats().size)
+
+    async def close(self) -> None:
+        await self.stage.close(self.client)
+
+    def records(self, event: str, **facts: object) -> list[Record]:
+        """Return the simulator's records of *event* with these *facts*."""
+        return records(self.sim.log, event, **facts)
+
+    def no_complaints(self) -> None:
+        """The client broke none of the provider's rules."""
+        found = [record["message"] for record in self.records("violation")]
+        assert not found, f"the provider's rules were broken: {found}"
+
+    def trace(self) -> Trace:
+        """Return what must be the same on every runtime."""
+        trace: Trace = {"wire": _wire(self.sim.log), "dials": self.sim.dials}
+        for n, take in enumerate(self.takes):
+            trace |= {f"{n} {name}": fact for name, fact in take.facts().items()}
+        return trace
+
+
+class Take:
+    """One speech and all that came of it."""
+
+    def __init__(self, world: World, speech: AnySpeech, text: str) -> None:
+        self.world = world
+        self.speech = speech
+        self.text = text
+        self.chunks: list[AudioChunk] = []
+        self.error: BaseException | None = None
+        self.report: Interruption | None = None
+
+    def __repr__(self) -> str:
+        return f"<Take {self.speech!r} {' '.join(self.heard)!r} {self.error!r}>"
+
+    async def chunk(self) -> AudioChunk | None:
+        """Read one chunk; None at the end, and at a failure, which `error` has."""
+        try:
+            chunk = await self.world.stage.next(self.speech)
+        except Exception as exc:
+            self.error = exc
+            return None
+        if chunk is not None:
+            self.chunks.append(chunk)
+        return chunk
+
+    async def read(self, n: int) -> Self:
+        """Read *n* chunks, which must be there."""
+        for _ in range(n):
+            assert await self.chunk() is not None, f"{self!r} ended early"
+        return self
+
+    async def rest(self) -> Self:
+        """Read to the end, or to the failure."""
+        while await self.chunk() is not None:
+            pass
+        return self
+
+    def interrupt(self) -> Self:
+        self.report = self.speech.interrupt()
+        return self
+
+    async def received(self) -> Self:
+        """Wait until all audio is in the client, read or not."""
+        core = self.speech._core
+        await self.world.until(lambda: core.state is SpeechState.RECEIVED)
+        return self
+
+    @property
+    def audio(self) -> bytes:
+        return b"".join(chunk.data for chunk in self.chunks)
+
+    @property
+    def format(self) -> AudioFormat:
+        return self.speech.format
+
+    @property
+    def heard(self) -> list[str]:
+        """The words in its audio."""
+        return words_in(self.audio, self.format)
+
+    # What should be true of it.
+
+    def said(self, text: str | None = None) -> Self:
+        """It was completed, and every byte of it is there, in order, and nobody else's."""
+        text = self.text if text is None else text
+        assert self.error is None, repr(self.error)
+        assert self.speech.outcome is Outcome.COMPLETED, repr(self)
+        assert self.heard == text.split()
+        assert is_whole(text, self.audio, self.format), "words are right, but bytes are not"
+        return self._in_order()
+
+    def broke_off(self, text: str | None = None) -> Self:
+        """It was interrupted; what was read is the beginning of its own audio."""
+        assert self.error is None, repr(self.error)
+        assert self.speech.outcome is Outcome.INTERRUPTED, repr(self)
+        return self.began(text)
+
+    def began(self, text: str | None = None) -> Self:
+        """All that was read is the beginning of *text*."""
+        text = self.text if text is None else text
+        assert is_beginning(text, self.audio, self.format), (self, text)
+        return self._in_order()
+
+    def failed(self, kind: type[BaseException], **facts: object) -> Self:
+        """It failed, as *kind*, with these attributes."""
+        assert isinstance(self.error, kind), repr(self.error)
+        assert self.speech.outcome is Outcome.FAILED, repr(self)
+        for name, value in facts.items():
+            found = getattr(self.error, name)
+            assert found == value, f"{name} is {found!r}, not {value!r}: {self.error!r}"
+        return self._in_order()
+
+    def _in_order(self) -> Self:
+        at = 0
+        for chunk in self.chunks:
+            assert chunk.format == self.format
+            assert len(chunk.data) % self.format.width == 0, "half a sample"
+            assert chunk.start == self.format.seconds(at)
+            at += len(chunk.data)
+        return self
+
+    def facts(self) -> dict[str, object]:
+        """Return what must be the same on every runtime."""
+        outcome = self.speech.outcome
+        return {
+            "chunks": [(c.start, len(c.data), _rounded(c.marks)) for c in self.chunks],
+            "heard": self.heard,
+            # Of others, what came and was not read is chance.
+            "marks": _rounded(self.speech.marks) if outcome is Outcome.COMPLETED else None,
+            "outcome": outcome and outcome.name,
+            "error": self.error and _facts_of(self.error),
+            "report": self.report,
+            "attempts": self.speech.metrics.attempts,
+            "characters": self.speech.metrics.characters,
+        }
+
+
+def _rounded(marks: Iterable[Mark]) -> list[tuple[str, float, float]]:
+    return [(mark.text, round(mark.start, 6), round(mark.stop, 6)) for mark in marks]
+
+
+def _facts_of(exc: BaseException) -> dict[str, object]:
+    names = ("provider", "phase", "attempt", "retryable", "retry_after", "code", "status")
+    found: dict[str, object] = {name: getattr(exc, name, None) for name in names}
+    delivered = exc.delivered if isinstance(exc, Error) else None
+    return {"type": type(exc).__name__, **found, "delivered": delivered}
+
+
+def _wire(log: Iterable[Record]) -> list[list[str]]:
+    """Return what the client sent: a list for each connection and generation, without ids."""
+    groups: dict[object, list[str]] = {}
+    for record in records(log, "recv"):
+        frame = json.dumps(record["frame"], sort_keys=True)
+        id = _ID.search(frame)
+        groups.setdefault((record["conn"], id and id[0]), []).append(_ID.sub("ID", frame))
+    return sorted(groups.values())
+
+
+def records(log: Iterable[Record], event: str, **facts: object) -> list[Record]:
+    """Return the records of *event* in a simulator's log with these *facts*."""
+    return [
+        record
+        for record in log
+        if record["event"] == event and all(record.get(k) == v for k, v in facts.items())
+    ]
+
+
+def _all_gone(log: list[Record]) -> bool:
+    """Tell whether the client has left every connection that it dialled."""
+    ends = [*records(log, "lost"), *records(log, "close", by="client")]
+    return {r["conn"] for r in records(log, "dial")} == {r["conn"] for r in ends}
+
+
+# --- playing --------------------------------------------------------------------------------------
+
+Script = Callable[[World], Coroutine[object, None, None]]
+
+
+def provider_of(server: Server, **options: object) -> Provider:
+    """Make the simulated provider, with options of its own."""
+    return create_provider(server, options) if isinstance(server, str) else server(**options)
+
+
+def simulator(
+    server: Server,
+    *,
+    faults: Iterable[str] = (),
+    ttfa_ms: float | None = None,
+    rtf: float = 0.0,
+    chunk_ms: float = 80.0,
+    jitter_ms: float = 0.0,
+    **options: object,
+) -> AsyncSimulator:
+    """Make a simulator that writes words into its audio; *options* are the provider's own."""
+    faults = tuple(faults)
+    if ttfa_ms is None:
+        # Time for all frames of a generation to arrive before anything goes wrong.
+        ttfa_ms = 15.0 if faults else 0.0
+    return AsyncSimulator(
+        provider_of(server, **options),
+        engine="tone",
+        faults=faults,
+        ttfa_ms=ttfa_ms,
+        rtf=rtf,
+        chunk_ms=chunk_ms,
+        jitter_ms=jitter_ms,
+    )
+
+
+def play(
+    runtime: str,
+    adapter: Adapter,
+    sim: AsyncSimulator,
+    script: Script,
+    *,
+    pool: PoolLimits | None = None,
+    retry: RetryPolicy | None = None,
+    timeouts: Timeouts | None = None,
+) -> Trace:
+    """
+    Play *script* on *runtime* with a client of *adapter*; return the trace.
+
+    Args:
+        sim: not started yet; it is closed afterwards.
+        pool: by default without spares, which come when it suits them.
+        retry: by default with hardly any wait.
+
+    Raises:
+        AssertionError: the script says so, it hangs, or the client left something behind.
+    """
+    stage = face(runtime)
+
+    async def whole() -> Trace:
+        world = World(
+            stage,
+            sim,
+            stage.client(
+                adapter,
+                base_url=sim.url,
+                api_key=KEY,
+                pool=pool or PoolLimits(min_idle=0),
+                retry=retry or RetryPolicy(base=0.001),
+                timeouts=timeouts or Timeouts(),
+            ),
+        )
+        try:
+            await script(world)
+        finally:
+            await world.close()
+            await world.seen(_all_gone, DEADLINE / 2)
+        return world.trace()
+
+    with sim:
+        return stage.run(whole())
