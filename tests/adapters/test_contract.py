@@ -32,7 +32,7 @@ def test_the_adapters_are_found() -> None:
 
 AUDIO = base64.b64encode(bytes(range(60))).decode()
 
-CORPUS: dict[str, list[JSON]] = {
+CORPUS: dict[str, list[JSON | bytes]] = {
     "elevenlabs": [
         {
             "audio": AUDIO, "isFinal": None, "contextId": ID,
@@ -104,6 +104,7 @@ CORPUS: dict[str, list[JSON]] = {
         {"settings_updated": True, "settings": {"speed": 1.1, "language": "en"}},
     ],
     "sm": [
+        bytes(range(60)),
         {"type": "synthesis_complete"},
         {"type": "synthesis_complete", "duration": 1.5, "request_id": "r-1"},
         {"type": "synthesis_started", "voice": "Yara"},

@@ -61,6 +61,16 @@ SKIPPED: dict[str, dict[str, str]] = {
         "8c": "ids: messages name no generation",
         "8d": "seats: one speech on a connection",
     },
+    "sm": {
+        "2": "seats: one speech on a connection",
+        "2: every order": "seats: fewer than 3 speeches on a connection",
+        "2: interrupted": "seats: one speech on a connection",
+        "3e": "ends_released: the end is the release",
+        "4a": "interrupt: discard waits for nothing",
+        "4b": "interrupt: discard has no acknowledgement",
+        "8c": "ids: messages name no generation",
+        "8d": "seats: one speech on a connection",
+    },
     "xai": {
         "2": "seats: one speech on a connection",
         "2: every order": "seats: fewer than 3 speeches on a connection",
