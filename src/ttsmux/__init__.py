@@ -14,6 +14,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .adapter import Adapter as Adapter
+    from .adapters.elevenlabs import ElevenLabs as ElevenLabs
     from .adapters.gradium import Gradium as Gradium
     from .adapters.xai import XAI as XAI
     from .audio import AudioChunk as AudioChunk
@@ -86,6 +87,7 @@ _ERRORS = (
 
 _WHERE = {
     "Adapter": "adapter",
+    "ElevenLabs": "adapters.elevenlabs",
     "Gradium": "adapters.gradium",
     "XAI": "adapters.xai",
     "AudioChunk": "audio",

@@ -145,6 +145,8 @@ class Traits:
         early_end: what an end of output before the end of input means.
         release_after: seconds after which the second step of a two-step end is sent, if no audio
             came before; None where ending takes one step.
+        release_soon: the same where audio came before the end, and no more may come; None takes
+            `release_after`.
         ends_released: whether `OutputEnd` also frees the slot, so that no `Released` follows.
         source_pause: how long a provider lets a generation lie silent before it ends it.
         generation_keepalive: interval of `keepalive(gen)`, the other remedy for a source pause.
@@ -176,6 +178,7 @@ class Traits:
     markup: bool = True
     early_end: EarlyEnd = EarlyEnd.ERROR
     release_after: float | None = None
+    release_soon: float | None = None
     ends_released: bool = True
     source_pause: float | None = None
     generation_keepalive: float | None = None

@@ -58,7 +58,7 @@ def generation(adapter: Adapter, id: str) -> Generation:
 
 def test_the_adapters_are_found() -> None:
     """By the entry points that pyproject.toml declares, under their own names."""
-    assert {"gradium", "xai"} <= set(KINDS)
+    assert {"elevenlabs", "gradium", "xai"} <= set(KINDS)
     assert all(kind.name == name for name, kind in KINDS.items())
 
 
@@ -87,8 +87,8 @@ def test_times(adapter: Adapter) -> None:
     """All positive; a keepalive comes before what it prevents."""
     traits = adapter.tuned()
     names = (
-        "acknowledgement", "release_after", "source_pause", "generation_keepalive",
-        "connection_keepalive", "ping", "max_idle", "max_age",
+        "acknowledgement", "release_after", "release_soon", "source_pause",
+        "generation_keepalive", "connection_keepalive", "ping", "max_idle", "max_age",
     )  # fmt: skip
     for name in names:
         value = getattr(traits, name)
@@ -320,6 +320,29 @@ def facts(signal: object) -> object:
 AUDIO = base64.b64encode(bytes(range(60))).decode()
 
 CORPUS: dict[str, list[JSON]] = {
+    "elevenlabs": [
+        {
+            "audio": AUDIO, "isFinal": None, "contextId": ID,
+            "alignment": {
+                "chars": ["H", "i", " ", "y"],
+                "charStartTimesMs": [0, 90, 170, 200],
+                "charDurationsMs": [90, 80, 30, 120],
+            },
+            "normalizedAlignment": {
+                "chars": [" ", "Hi", " ", "y"],
+                "charsStartTimesMs": [0, 0, 170, 200],
+                "charsDurationsMs": [0, 170, 30.5, 120],
+            },
+        },
+        {"audio": AUDIO, "is_final": False, "context_id": ID, "alignment": None},
+        {"audio": AUDIO, "isFinal": True, "contextId": ID},
+        {"audio": None, "isFinal": True, "contextId": ID},
+        {"alignment": {"chars": ["x"], "charStartTimesMs": [0], "charDurationsMs": [1]}},
+        {"message": "Maximum contexts", "error": "max_active_conversations", "code": 1008},
+        {"message": "Invalid API key", "error": "invalid_api_key", "code": 1008, "contextId": ID},
+        {"is_final": True},
+        {},
+    ],
     "gradium": [
         {
             "type": "ready", "client_req_id": ID, "request_id": "rq_1", "model_name": "default",
@@ -514,6 +537,20 @@ def test_binary_messages(adapter: Adapter) -> None:
 
 SHAPES: dict[str, Callable[[int], bytes]] = {
     "audio": lambda n: b'{"type":"audio","audio":"' + b"AAAA" * (n // 4) + b'"}',
+    "alignment": lambda n: (
+        b'{"alignment":{"chars":["'
+        + b'","'.join([b"a", b" "] * (n // 32))
+        + b'"],"charStartTimesMs":['
+        + b",".join([b"0.5", b"1"] * (n // 32))
+        + b'],"charDurationsMs":['
+        + b",".join([b"0.5", b"1"] * (n // 32))
+        + b"]}}"
+    ),
+    "spaces in an alignment": lambda n: (
+        b'{"alignment":{"chars":["'
+        + b"a " * (n // 2)
+        + b'"],"charStartTimesMs":[0],"charDurationsMs":[0]}}'
+    ),
     "delta": lambda n: b'{"type":"audio.delta","delta":"' + b"AAAA" * (n // 4) + b'"}',
     "bad base64": lambda n: b'{"type":"audio","audio":"' + b"?" * n + b'"}',
     "text": lambda n: b'{"type":"text","text":"' + b"\\u00e9" * (n // 6) + b'"}',
@@ -557,7 +594,10 @@ def test_decoding_takes_linear_time(adapter: Adapter, shape: str) -> None:
 def test_carrying_takes_linear_time(adapter: Adapter) -> None:
     """A word that never ends costs a message no more the longer it is."""
     stamps = {"graph_chars": ["a"] * 20, "graph_times": [[0.0, 0.1]] * 20}
-    message = json.dumps({"type": "audio.delta", "audio_timestamps": stamps}).encode()
+    zeros = [0] * 20
+    times = {"chars": ["a"] * 20, "charStartTimesMs": zeros, "charDurationsMs": zeros}
+    both = {"type": "audio.delta", "audio_timestamps": stamps, "alignment": times}
+    message = json.dumps(both).encode()
 
     def cost(count: int) -> float:
         wire = Wire(adapter.options())

@@ -31,6 +31,7 @@ from ttsmux.adapter import (
     Verdict,
     Wire,
 )
+from ttsmux.adapters.elevenlabs import ElevenLabs
 from ttsmux.adapters.gradium import Gradium
 from ttsmux.adapters.xai import XAI
 from ttsmux.errors import (
@@ -42,10 +43,11 @@ from ttsmux.errors import (
     GenerationError,
     InvalidVoice,
     NotFoundError,
+    QuotaError,
     RateLimitError,
     RemoteProtocolError,
 )
-from ttsmux.simulate import Simulator
+from ttsmux.simulate import PROVIDERS, Simulator
 from ttsmux.simulate.engines.tone import decode_text
 
 TIMEOUT = 5.0
@@ -150,9 +152,10 @@ def violations(sim: Simulator) -> list[object]:
 
 
 def whole(adapter: Adapter, gen: Generation, *pieces: str) -> list[Frame]:
-    """A generation from its opening to its end."""
+    """A generation from its opening to its end, both steps of it."""
     texts = [frame for piece in pieces for frame in adapter.text(gen, piece)]
-    return [*adapter.open(gen), *texts, *finish(adapter, gen)]
+    end = [*finish(adapter, gen), *adapter.release(gen)]
+    return [*adapter.open(gen), *texts, *end]
 
 
 # --- Gradium --------------------------------------------------------------------------------------
@@ -351,7 +354,7 @@ def test_gradium_formats(sim: Simulator, format: str, rate: int) -> None:
 
 
 @pytest.mark.parametrize("format", ["mulaw_8000", "alaw_8000"])
-@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_telephone_formats(provider: str, format: str) -> None:
     """Half as many bytes as PCM of the same rate, for the same words."""
     sizes = []
@@ -368,6 +371,8 @@ def test_telephone_formats(provider: str, format: str) -> None:
 def make(provider: str, **options: object) -> Adapter:
     if provider == "gradium":
         return Gradium(**{"voice": VOICE, **options})  # type: ignore[arg-type]
+    if provider == "elevenlabs":
+        return ElevenLabs(**{"voice": VOICE, **options})  # type: ignore[arg-type]
     return XAI(**options)  # type: ignore[arg-type]
 
 
@@ -417,6 +422,268 @@ def test_gradium_errors_with_and_without_code_and_id(code: int | None, tagged: b
         assert failed.id == (gen.id if tagged else None)
         assert verdict.scope is (Scope.TAINT if tagged else Scope.CONNECTION)
         assert verdict.error.retryable is (code in (None, 1011))
+
+
+# --- ElevenLabs -----------------------------------------------------------------------------------
+
+eleven = ElevenLabs(voice=VOICE, stability=0.5, similarity_boost=0.75)
+
+
+@contextmanager
+def eleven_line(adapter: Adapter = eleven, **options: object) -> Iterator[Line]:
+    with (
+        Simulator("elevenlabs", **options) as sim,  # type: ignore[arg-type]
+        dial(sim, adapter) as line,
+    ):
+        yield line
+        assert violations(sim) == []
+
+
+@pytest.mark.parametrize("id_field", ["contextId", "context_id"])
+@pytest.mark.parametrize("final_field", ["isFinal", "is_final"])
+def test_elevenlabs_one_generation(id_field: str, final_field: str) -> None:
+    """The flush brings the audio, the close behind it the end; a second one follows."""
+    with eleven_line(id_field=id_field, final_field=final_field) as line:
+        for number in range(2):
+            gen = begin(eleven, f"g{number}")
+            line.say(eleven.open(gen), eleven.text(gen, "Hello there. "))
+            line.say(eleven.text(gen, "How can I help? "), finish(eleven, gen))
+            signals = line.until(Audio)
+            line.say(eleven.release(gen))
+            signals += line.until(OutputEnd(gen.id))
+            said = "Hello there. How can I help?"
+            assert spoken(signals, gen.id) == marked(signals, gen.id) == said
+
+
+def test_elevenlabs_no_end_without_a_close() -> None:
+    """The context stays open for as long as it is kept alive."""
+    gen, other = begin(eleven, "g1"), begin(eleven, "g2")
+    with eleven_line() as line:
+        line.say(eleven.open(gen), eleven.text(gen, "Hello. "), finish(eleven, gen))
+        line.say(eleven.keepalive(gen), whole(eleven, other, "Other. "))
+        signals = line.until(OutputEnd("g2"))
+        assert OutputEnd("g1") not in signals
+        line.say(eleven.release(gen))
+        line.until(OutputEnd("g1"))
+        assert spoken(line.heard, "g1") == "Hello."
+        line.say(eleven.shutdown())
+        assert line.closed() == ([], Closed(1000, ""))
+
+
+def test_elevenlabs_the_single_socket() -> None:
+    """The empty text ends it, and then the server closes."""
+    adapter = ElevenLabs(voice=VOICE, endpoint="single")
+    gen = begin(adapter)
+    with eleven_line(adapter) as line:
+        line.say(adapter.open(gen), adapter.text(gen, "Hello "), adapter.keepalive(gen))
+        line.say(adapter.flush(gen))
+        early = line.until(Audio)
+        line.say(adapter.text(gen, "there. "), finish(adapter, gen))
+        signals, closed = line.closed()
+        assert signals[-1] == OutputEnd() and closed == Closed(1000, "")
+        assert spoken(line.heard) == marked(line.heard) == "Hello there." and early
+
+
+def test_elevenlabs_two_interleaved_generations() -> None:
+    """Each by its id, and each with a clock of its own."""
+    a, b = begin(eleven, "g1"), begin(eleven, "g2")
+    with eleven_line(rtf=0.01) as line:
+        for gen, said in ((a, "Let me check that for you. "), (b, "Meanwhile, a summary. ")):
+            line.say(eleven.open(gen), eleven.text(gen, said), finish(eleven, gen))
+        while not (data(line.heard, "g1") and data(line.heard, "g2")):
+            line.hear()
+        line.say(eleven.release(a), eleven.release(b))
+        line.until(OutputEnd("g1"), OutputEnd("g2"))
+        for id, said in (("g1", "Let me check that for you."), ("g2", "Meanwhile, a summary.")):
+            assert spoken(line.heard, id) == marked(line.heard, id) == said
+
+
+def test_elevenlabs_a_sixth_context() -> None:
+    """Everything ends, and all of it is worth another try: those that close count as well."""
+    with Simulator("elevenlabs", ttfa_ms=60_000) as sim, dial(sim, eleven) as line:
+        for number in range(6):
+            gen = begin(eleven, f"g{number}")
+            line.say(eleven.open(gen), eleven.text(gen, "Hello. "), eleven.flush(gen))
+            line.say(eleven.interrupt(gen))
+        signals, closed = line.closed()
+        failed = failure(signals[-1])
+        for verdict in (eleven.verdict(failed, busy=True), eleven.verdict(closed, busy=True)):
+            assert verdict.scope is Scope.CONNECTION and verdict.error.retryable
+        assert closed.code == 1008
+
+
+@pytest.mark.parametrize("idle", ["context", "socket"])
+def test_elevenlabs_quiet(idle: str) -> None:
+    """A context that hears nothing ends, or the socket does; one without contexts always."""
+    adapter = ElevenLabs(voice=VOICE, inactivity_timeout=1)
+    gen = begin(adapter)
+    with eleven_line(adapter, idle=idle) as line:
+        line.say(adapter.open(gen), adapter.text(gen, "Hello. "))
+        signals, closed = line.closed()
+        assert (OutputEnd(gen.id) in signals) is (idle == "context")
+        for fault in (failure(signals[-1]), closed):
+            assert adapter.verdict(fault, busy=False).scope is Scope.NOTHING
+            assert adapter.verdict(fault, busy=True).error.retryable
+
+
+@pytest.mark.parametrize("race", ["empty", "silent"])
+def test_elevenlabs_a_close_that_overtakes_its_text(race: str) -> None:
+    """The end comes without audio, or nothing comes; a neighbour is not concerned."""
+    gen, other = begin(eleven, "g1"), begin(eleven, "g2")
+    with eleven_line(race_ms=5000, race=race, ttfa_ms=20) as line:
+        line.say(whole(eleven, gen, "Lost. "))
+        line.say(eleven.open(other), eleven.text(other, "Heard. "), finish(eleven, other))
+        line.until(Audio)
+        line.say(eleven.release(other))
+        signals = line.until(OutputEnd("g2"))
+        assert data(line.heard, "g1") == b""
+        assert (OutputEnd("g1") in line.heard) is (race == "empty")
+        assert signals
+
+
+def test_elevenlabs_an_interruption() -> None:
+    """Late audio comes under its id to its end, beside the next one."""
+    f, g = begin(eleven, "g1"), begin(eleven, "g2")
+    with eleven_line(rtf=0.01) as line:
+        line.say(eleven.open(f), eleven.text(f, STORY[:300]), eleven.flush(f))
+        line.until(Audio)
+        line.say(eleven.interrupt(f), eleven.open(g), eleven.text(g, "Of course. "))
+        line.say(finish(eleven, g))
+        while not data(line.heard, "g2"):
+            line.hear()
+        line.say(eleven.release(g))
+        signals = line.until(OutputEnd("g1"), OutputEnd("g2"))
+        assert spoken(line.heard, "g2") == "Of course."
+        assert data(signals, "g1") and spoken(line.heard, "g1") == STORY[:300].strip()
+
+
+@pytest.mark.parametrize(
+    ("timing", "restarts"), [("first", False), ("first", True), ("each", False)]
+)
+@pytest.mark.parametrize("spelling", ["charDurationsMs", "charsDurationsMs"])
+@pytest.mark.parametrize("dictionaries", [True, False])
+def test_elevenlabs_times(timing: str, spelling: str, restarts: bool, dictionaries: bool) -> None:
+    """Words in order and once, wherever and however their times come."""
+    adapter = ElevenLabs(
+        voice=VOICE, pronunciation_dictionaries=[("a", "1")] if dictionaries else []
+    )
+    gen = begin(adapter)
+    with eleven_line(adapter, timing=timing, spelling=spelling, restarts=restarts) as line:
+        line.say(adapter.open(gen), adapter.text(gen, "One two three. "), adapter.flush(gen))
+        line.say(adapter.text(gen, "Four five. "), adapter.end(gen), adapter.release(gen))
+        signals = line.until(OutputEnd(gen.id))
+        assert spoken(signals, gen.id) == "One two three. Four five."
+        assert marked(signals, gen.id) == "One two three. Four five."
+
+
+def test_elevenlabs_messages_without_an_id() -> None:
+    """They are handed on as such; whose they are is the core's to know."""
+    gen = begin(eleven)
+    with eleven_line(id_field="none") as line:
+        line.say(whole(eleven, gen, "Hello. "))
+        assert spoken(line.until(OutputEnd())) == "Hello."
+
+
+def test_elevenlabs_settings_are_accepted() -> None:
+    """Every option at once, on both sockets."""
+    for endpoint in ("multi", "single"):
+        adapter = make(
+            "elevenlabs",
+            endpoint=endpoint,
+            model="eleven_turbo_v2_5",
+            language="pt",
+            stability=0.3,
+            similarity_boost=1,
+            style=0,
+            use_speaker_boost=True,
+            speed=1.2,
+            chunk_length_schedule=[50, 120.5],
+            pronunciation_dictionaries=[("a", "1"), ("b", "2")],
+            auto_mode=True,
+            seed=5,
+            enable_logging=False,
+            enable_ssml_parsing=True,
+            apply_text_normalization="off",
+            apply_language_text_normalization=True,
+            inactivity_timeout=60,
+        )
+        gen = begin(adapter)
+        with eleven_line(adapter) as line:
+            line.say(whole(adapter, gen, "All set.", " Really."))
+            signals = line.until(OutputEnd)
+            id = gen.id if endpoint == "multi" else None
+            assert spoken(signals, id) == marked(signals, id) == "All set. Really."
+
+
+@pytest.mark.parametrize("shape", ["code", "status", "list"])
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"voice": "nope"}, NotFoundError),
+        ({"model": "eleven_mono_v0"}, ConfigError),
+    ],
+)
+def test_elevenlabs_settings_that_are_refused(
+    options: dict[str, object], kind: type[Error], shape: str
+) -> None:
+    """At the upgrade, whatever the body looks like."""
+    with Simulator("elevenlabs", error_shape=shape) as sim:
+        verdict = refused(sim, make("elevenlabs", **options))
+    assert (type(verdict.error), verdict.error.retryable) == (kind, False)
+    assert "detail" not in verdict.error.message
+
+
+@pytest.mark.parametrize("checked", ["upgrade", "open"])
+def test_elevenlabs_a_bad_key(checked: str) -> None:
+    """401, or an error and close 1008 after the upgrade."""
+    with Simulator("elevenlabs", key="right", key_checked=checked) as sim:
+        if checked == "upgrade":
+            assert isinstance(refused(sim, eleven).error, AuthError)
+            return
+        with dial(sim, eleven) as line:
+            signals, closed = line.closed()
+            for fault in (failure(signals[0]), closed):
+                assert isinstance(eleven.verdict(fault, busy=False).error, AuthError)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "retryable"),
+    [("quota_exceeded", QuotaError, False), ("internal_error", GenerationError, True)],
+)
+@pytest.mark.parametrize("tagged", [True, False])
+def test_elevenlabs_errors(error: str, kind: type[Error], retryable: bool, tagged: bool) -> None:
+    """With an id the others go on, without one nobody does."""
+    gen = begin(eleven)
+    with (
+        Simulator("elevenlabs", faults=["error"], error=error, error_id=tagged) as sim,
+        dial(sim, eleven) as line,
+    ):
+        line.say(eleven.open(gen))
+        failed = failure(line.until(Failed)[-1])
+        verdict = eleven.verdict(failed, busy=True)
+        assert verdict.scope is (Scope.TAINT if tagged else Scope.CONNECTION)
+        assert (type(verdict.error), verdict.error.retryable) == (kind, retryable)
+
+
+def test_elevenlabs_a_message_of_two_megabytes() -> None:
+    """One message may hold a minute of audio."""
+    gen = begin(eleven)
+    with (
+        Simulator("elevenlabs", chunk_ms=60_000) as sim,
+        connect(
+            f"{sim.url}/v1/text-to-speech/{VOICE}/multi-stream-input?"
+            "model_id=eleven_flash_v2_5&output_format=pcm_24000",
+            proxy=None,
+            compression=None,
+            max_size=eleven.tuned().max_message,
+        ) as ws,
+    ):
+        line = Line(ws, eleven)
+        line.say(whole(eleven, gen, "hippopotamus " * 60))
+        signals = line.until(OutputEnd)
+        largest = max(len(s.data) for s in signals if isinstance(s, Audio))
+        assert largest * 4 / 3 > 2 * 2**20
+        assert spoken(signals, gen.id) == "hippopotamus " * 59 + "hippopotamus"
 
 
 # --- xAI ------------------------------------------------------------------------------------------
@@ -621,7 +888,7 @@ def test_xai_what_is_unknown_is_ignored() -> None:
 # --- what goes wrong on the way -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("fault", ["garbage@chunk:1", "badb64@request:1"])
 def test_garbage_is_a_protocol_error(provider: str, fault: str) -> None:
     """The core then gives up the connection and everything on it."""
@@ -632,7 +899,7 @@ def test_garbage_is_a_protocol_error(provider: str, fault: str) -> None:
             line.until(OutputEnd)
 
 
-@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_binary_messages(provider: str) -> None:
     """Ignored by one, an error of the other's."""
     adapter = make(provider)
@@ -645,7 +912,7 @@ def test_binary_messages(provider: str) -> None:
                 line.until(OutputEnd)
 
 
-@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_audio_that_is_cut_anywhere(provider: str) -> None:
     """Odd lengths pass through: joined again it is the same audio."""
     adapter = make(provider)
@@ -667,7 +934,7 @@ ENDINGS: list[tuple[str, Callable[[Error], bool]]] = [
 ]
 
 
-@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize(("fault", "right"), ENDINGS, ids=[fault for fault, _ in ENDINGS])
 def test_connections_that_end_in_the_middle(
     provider: str, fault: str, right: Callable[[Error], bool]

@@ -333,6 +333,24 @@ def test_a_second_step_is_taken_at_its_grace() -> None:
     assert harness.words(conn)[-1] == "release"
 
 
+def test_a_second_step_is_taken_soon_where_all_may_have_been_spoken() -> None:
+    """After audio there may be nothing left to come; without any there is more to wait for."""
+    harness = opened(traits(MULTIPLEXED, release_after=2.0, release_soon=0.25))
+    conn = harness.wires[0]
+    spoken = harness.speak("Hello. ", end=False)
+    harness.audio(spoken)
+    harness.end(spoken)
+    harness.advance(0.249)
+    assert "release" not in harness.words(conn)
+    harness.advance(0.001)
+    assert harness.words(conn)[-1] == "release"
+    harness.speak("And you? ")
+    harness.advance(1.999)
+    assert harness.words(conn).count("release") == 1
+    harness.advance(0.001)
+    assert harness.words(conn).count("release") == 2
+
+
 def test_a_second_step_due_with_the_first_audio_deadline() -> None:
     """Two clocks that end together are both looked at, and the shell's clock does not spin."""
     harness = opened(traits(release_after=5.0), settings(min_idle=0, retry={"attempts": 1}))

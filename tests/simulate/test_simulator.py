@@ -104,7 +104,7 @@ def test_a_chosen_port() -> None:
 def test_bad_arguments() -> None:
     """They are told when the simulator is made."""
     assert set(PROVIDERS) >= {"xai", "gradium"}
-    with pytest.raises(ValueError, match="known: gradium, xai"):
+    with pytest.raises(ValueError, match="known: elevenlabs, gradium, xai"):
         Simulator("acme")
     with pytest.raises(TypeError, match=r"cannot simulate xai with these options: .*sausage"):
         Simulator("xai", sausage=1)
@@ -158,10 +158,11 @@ def test_unknown_settings_are_told() -> None:
 def test_unknown_paths_and_plain_requests() -> None:
     """404 for a path nobody serves, 426 for a GET that should have been an upgrade."""
     with Simulator("gradium") as sim:
-        assert b" 404 " in http(sim, "POST /nowhere HTTP/1.1\nHost: x\nContent-Length: 2\n\nhi")
-        answer = http(sim, "GET /api/speech/tts HTTP/1.1\nHost: x\n\n")
+        host = "HTTP/1.1\nHost: x\nConnection: close\n"
+        assert b" 404 " in http(sim, f"POST /nowhere {host}Content-Length: 2\n\nhi")
+        answer = http(sim, f"GET /api/speech/tts {host}\n")
         assert b" 426 " in answer and b'{"error":' in answer
-        assert http(sim, "HEAD / HTTP/1.1\nHost: x\n\n").endswith(b"\r\n\r\n")
+        assert http(sim, f"HEAD / {host}\n").endswith(b"\r\n\r\n")
         assert [record["status"] for record in records(sim, "refused")] == [404, 426, 404]
 
 
@@ -173,7 +174,7 @@ def test_unknown_paths_and_plain_requests() -> None:
         f"GET {XAI} HTTP/1.1\nHost: x\nUpgrade: websocket\nAuthorization: Bearer k\n\n",
         f"GET {XAI} HTTP/1.1\nHost: x\nUpgrade: websocket\nConnection: Upgrade\n"
         "Authorization: Bearer k\n\n",
-        "GET /" + "x" * 70_000 + " HTTP/1.1\nHost: x\n\n",
+        "GET /" + "x" * 70_000 + " HTTP/1.1\nHost: x\nConnection: close\n\n",
     ],
 )
 def test_bad_http(request_: str) -> None:

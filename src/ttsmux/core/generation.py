@@ -67,7 +67,8 @@ class LiveGeneration(Generation):
         self.owe(now)
         traits = self.conn.plan.traits
         if traits.release_after is not None:
-            self.due = now + traits.release_after
+            soon = traits.release_soon if self.heard_of else None
+            self.due = now + (traits.release_after if soon is None else soon)
         assert self.speech is not None, "an open generation has its speech"
         return list(self.speech.plan.adapter.end(self))
 

@@ -8,6 +8,10 @@ This file decides when a fault is due; carrying it out is left to `provider` and
 WHERE is a list of ``connect:N`` (the Nth connection since the start), ``request:N`` (the Nth
 generation since the start) and ``chunk:K`` (a generation has sent K audio chunks; 0: its first
 one is ready and not sent yet). All of them must hold. Without WHERE a fault happens every time.
+
+An HTTP request is one generation, and several of them may share a connection. There, what is said
+of the WebSocket holds for the answer's body: ``close``, like ``eof``, hangs up in the middle of it,
+and ``drop-end`` does when all of it has come but its end.
 """
 
 from __future__ import annotations
@@ -24,8 +28,8 @@ class Moment(enum.Enum):
     """When a simulator looks for faults."""
 
     ACCEPT = "a TCP connection was accepted"
-    UPGRADE = "the upgrade request was read"
-    OPEN = "the WebSocket is open"
+    UPGRADE = "the request was read, be it for an upgrade"
+    OPEN = "the WebSocket is open, or an HTTP request was accepted"
     START = "a generation begins"
     CHUNK = "a generation has sent so many chunks"
     CANCEL = "an interrupt was read"
@@ -38,28 +42,28 @@ ACTIONS: Mapping[str, tuple[Moment | None, str]] = {
     "refuse": (Moment.ACCEPT, "accept the TCP connection and reset it before any byte"),
     "status": (
         Moment.UPGRADE,
-        "answer the upgrade with this HTTP status (=503, =429;retry-after=2)",
+        "answer the upgrade, or the HTTP request, with this status (=503, =429;retry-after=2)",
     ),
     "close": (None, "close the WebSocket (=1000, =1008;reason)"),
     "reset": (None, "reset the TCP connection"),
     "eof": (None, "end the TCP connection without a close frame"),
     "stall": (None, "stop sending, for ever or for =MS; pings are still answered"),
     "silence": (None, "neither read nor answer anything from here on, pings included"),
-    "garbage": (None, "send a text message that is not JSON"),
-    "binary": (None, "send a binary message"),
-    "badb64": (None, "send the next audio message with invalid base64"),
+    "garbage": (None, "send a text message that is not JSON; over HTTP, what is not HTTP"),
+    "binary": (None, "send a binary message; nothing over HTTP"),
+    "badb64": (None, "send the next audio message, if it has base64, with that invalid"),
     "odd": (None, "cut the audio at odd byte lengths from here on"),
     "error": (None, "send the provider's error event (=MESSAGE)"),
     "late-ack": (Moment.CANCEL, "acknowledge a cancel only after =MS, speaking on until then"),
     "no-ack": (Moment.CANCEL, "ignore a cancel: speak on, never acknowledge"),
     "speak-on": (Moment.CANCEL, "acknowledge a cancel at once and speak on all the same"),
-    "drop-end": (Moment.END, "leave the end marker out"),
+    "drop-end": (Moment.END, "leave the end marker out; over HTTP, the end of the body"),
 }
 
 _PLACES = ("connect", "request", "chunk")
 _PLACES_OF = {
     Moment.ACCEPT: ("connect",),
-    Moment.UPGRADE: ("connect",),
+    Moment.UPGRADE: ("connect", "request"),
     Moment.CANCEL: ("connect", "request"),
     Moment.END: ("connect", "request"),
 }

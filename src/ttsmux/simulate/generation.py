@@ -105,6 +105,12 @@ class Generation:
         if self._next_due is not None:
             self._next_due = max(self._next_due, asyncio.get_running_loop().time())
 
+    def ahead(self) -> tuple[Word, ...]:
+        """Take the words that are made and not due yet, for a provider that tells them first."""
+        words = tuple(self._marks)
+        self._marks.clear()
+        return words
+
     def chunk(self, data: bytes) -> Chunk:
         """Account for *data*, which is about to be sent."""
         width, rate = self.encoding.width, self.encoding.rate

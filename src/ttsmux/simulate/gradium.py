@@ -3,25 +3,28 @@ Gradium's text-to-speech socket: requests with ids side by side, or one at a tim
 
 The key is checked after the upgrade. There is no cancel message; ``end_of_stream`` ends a request's
 text, and its audio goes on. Opus is not simulated and refused as an unsupported format. Where the
-vendor's pages disagree or say nothing, an option chooses.
+vendor's pages disagree or say nothing, an option chooses. HTTP is in `gradium_http`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import ClassVar, Literal
 
 import attrs
 
+from .exchange import Exchange
 from .generation import Chunk, Generation
+from .gradium_http import PATH, answer
 from .gradium_setup import (
+    FRAME_SIZE,
     INTERNAL,
     NATIVE_RATE,
     POLICY,
     PROTOCOL,
     Refused,
     Setup,
+    feed_marked_up,
     read_id,
     read_setup,
     unknown_fields,
@@ -29,11 +32,6 @@ from .gradium_setup import (
 from .provider import Provider, Stage, flag, names, number, one_of
 from .session import JSON, Session
 from .wire import Request, Response, Wire
-
-FRAME_SIZE = 3840
-
-# Markup is known only when it is whole in one message: a tag that was cut in two is read aloud.
-MARKUP = re.compile(r'(<flush>|<break\s+time="[0-9]+(?:[.][0-9]+)?s"\s*/>)')
 
 
 @attrs.frozen(kw_only=True)
@@ -50,8 +48,9 @@ class Gradium(Provider):
     *pings_count* if pings are activity. *max_age*: seconds after which it closes whatever goes on.
     *ready_ms*: the wait before ``ready``; *ready_rate*: which rate it names. *words*: word
     messages come before or after their audio; *word_stops*: they have ``stop_s``.
-    *extra_events*: ``need_more_text`` and ``flushed`` are sent. *taint*: after an error with an id
-    the server closes as soon as no other request is open. *error_code* (None: left out),
+    *extra_events*: ``need_more_text`` and ``flushed`` are sent. *line_end*: over HTTP, lines of
+    JSON end with ``end_of_stream``. *taint*: after an error with an id the server closes as soon as
+    no other request is open. *error_code* (None: left out),
     *error_id*, *error_close*: how the ``error`` fault looks; None follows the id: an error with an
     id leaves the closing to *taint*, one without closes.
     """
@@ -77,6 +76,7 @@ class Gradium(Provider):
     words: Literal["before", "after"] = one_of("before", "after")
     word_stops: bool = flag(True)
     extra_events: bool = flag(False)
+    line_end: bool = flag(True)
     taint: bool = flag(True)
     error_code: int | None = attrs.field(default=INTERNAL, converter=attrs.converters.optional(int))
     error_id: bool = flag(True)
@@ -100,6 +100,16 @@ class Gradium(Provider):
         if self.key is not None:
             return key == self.key
         return bool(key) or not self.require_key
+
+    def full(self, stage: Stage) -> bool:
+        """Tell whether no request may be opened, on whichever connection."""
+        total = sum(len(each.open) for each in (*stage.sessions, *stage.exchanges))
+        return self.max_sessions is not None and total >= self.max_sessions
+
+    def request(
+        self, stage: Stage, wire: Wire, conn: int, request: Request
+    ) -> Response | Exchange | None:
+        return answer(self, stage, wire, conn, request) if request.path == PATH else None
 
     def session(self, stage: Stage, wire: Wire, conn: int, request: Request) -> Session:
         return GradiumSession(self, stage, wire, conn, request)
@@ -212,8 +222,7 @@ class GradiumSession(Session):
         setup = read_setup(provider, message)
         for name in unknown_fields(message):
             self.violation(f"setup has an unknown field {name!r}; it is ignored")
-        total = sum(len(session.open) for session in self.stage.sessions)
-        if provider.max_sessions is not None and total >= provider.max_sessions:
+        if provider.full(self.stage):
             self._fail(id, "Concurrency limit exceeded", POLICY, field)
             return
         gen = self.create(id, setup.voice, setup.language, setup.encoding)
@@ -230,13 +239,7 @@ class GradiumSession(Session):
         if state.has_text:
             gen.feed.add(" ")
         state.has_text = True
-        for part in MARKUP.split(text):
-            if not MARKUP.fullmatch(part):
-                gen.feed.add(part)
-            elif part == "<flush>":
-                gen.feed.flush()
-            else:
-                gen.feed.pause(min(max(float(part.split('"')[1][:-1]), 0.1), 2.0))
+        feed_marked_up(gen.feed, text)
         gen.touch()
 
     def _end(self, id: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,17 @@ import msgspec
 
 from .session import JSON
 from .sound import Encoding
+from .text import TextFeed
 
 if TYPE_CHECKING:
     from .gradium import Gradium
 
 PROTOCOL, POLICY, INTERNAL = 1002, 1008, 1011
 NATIVE_RATE = 48000
+FRAME_SIZE = 3840
+
+# Markup is known only when it is whole in one message: a tag that was cut in two is read aloud.
+MARKUP = re.compile(r'(<flush>|<break\s+time="[0-9]+(?:[.][0-9]+)?s"\s*/>)')
 
 FORMATS: Mapping[str, Encoding] = {
     "wav": Encoding(NATIVE_RATE, wav=True),
@@ -61,6 +67,17 @@ class Setup:
     language: str | None
     encoding: Encoding
     close_on_eos: bool
+
+
+def feed_marked_up(feed: TextFeed, text: str) -> None:
+    """Add *text* to *feed*, its tags as what they stand for."""
+    for part in MARKUP.split(text):
+        if not MARKUP.fullmatch(part):
+            feed.add(part)
+        elif part == "<flush>":
+            feed.flush()
+        else:
+            feed.pause(min(max(float(part.split('"')[1][:-1]), 0.1), 2.0))
 
 
 def read_id(message: JSON) -> tuple[str, str | None]:

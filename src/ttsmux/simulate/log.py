@@ -8,7 +8,11 @@ number of the connection, from 1). The events:
 dial                  a TCP connection was accepted
 refused               it was reset, or its HTTP request was answered with ``status``
 open                  it became a WebSocket: ``path``, ``query``
-recv, send            one message; ``frame`` is its content, audio replaced by ``audio_bytes``
+request               an HTTP request came: ``method``, ``path``, ``query``, ``content_type``
+answer                its answer began: ``status``, ``content_type``
+answered              its answer came to its own end: ``body_bytes``
+recv, send            one message, the body of a request, or a piece of the body of an answer;
+                      ``frame`` is its content, audio replaced by ``audio_bytes``
 violation             the client broke a rule of the provider: ``message``
 ping                  a ping came (and was answered): ``bytes``
 generation            a generation began: ``generation``, ``tag``, ``id``

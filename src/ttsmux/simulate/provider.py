@@ -1,8 +1,9 @@
 """
 What a provider is to the server, and what all sessions of one simulator share.
 
-A provider's file holds its rules and options (a `Provider`) and its messages (a `Session`); the
-mechanics they have in common are in `session` and `generation`.
+A provider's file holds its rules and options (a `Provider`), its messages (a `Session`) and, where
+it has an HTTP surface, its answers (an `Exchange`); the mechanics they have in common are in
+`session`, `exchange`, `speaking` and `generation`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .log import Log
 from .wire import Request, Response, Wire
 
 if TYPE_CHECKING:
+    from .exchange import Exchange
     from .session import Session
 
 L = TypeVar("L", bound=str)
@@ -31,7 +33,11 @@ S = TypeVar("S", bound=tuple[str, ...] | None)
 
 @attrs.define
 class Stage:
-    """What all sessions of one simulator share. *ttfa*, *chunk* and *jitter* are seconds."""
+    """
+    What all sessions of one simulator share. *ttfa*, *chunk* and *jitter* are seconds.
+
+    *sessions* are its open WebSockets, *exchanges* the HTTP requests that are being answered.
+    """
 
     engine: Engine
     log: Log
@@ -44,6 +50,7 @@ class Stage:
     dials: int = 0
     generations: int = 0
     sessions: set[Session] = attrs.field(factory=set, repr=False)
+    exchanges: set[Exchange] = attrs.field(factory=set, repr=False)
 
 
 def one_of(default: L, *others: L) -> L:
@@ -89,6 +96,10 @@ class Provider(ABC):
     # Whether there is a cancel message, which the acknowledgement faults are about.
     cancels: ClassVar[bool]
 
+    def serves(self, path: str) -> bool:
+        """Tell whether there is a WebSocket at *path*."""
+        return path == self.path
+
     @abstractmethod
     def admit(self, stage: Stage, request: Request) -> Response | None:
         """Refuse an upgrade with a response, or let it pass."""
@@ -97,6 +108,17 @@ class Provider(ABC):
     def session(self, stage: Stage, wire: Wire, conn: int, request: Request) -> Session:
         """Make the session of a connection that was upgraded."""
 
+    def request(
+        self, stage: Stage, wire: Wire, conn: int, request: Request
+    ) -> Response | Exchange | None:
+        """
+        Answer an HTTP request that asks for no WebSocket: whole, or by speaking.
+
+        None: there is nothing at this path. The key and the method are for this to check;
+        `read_json` reads the body.
+        """
+        return None
+
     @abstractmethod
     def secret(self, request: Request) -> str:
         """Return the key that a request carries, to be kept out of the log; empty if none."""
@@ -104,3 +126,12 @@ class Provider(ABC):
     def refusal(self, status: int, message: str) -> Response:
         """Write an HTTP error as this provider does."""
         return Response(status, msgspec.json.encode({"error": message}))
+
+
+def read_json(request: Request) -> dict[str, object] | None:
+    """Read a request's body; None if it is no JSON object."""
+    try:
+        found: object = msgspec.json.decode(request.body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,5 +1,6 @@
 """
-The listener: accepts, answers HTTP, and hands a socket that became a WebSocket to its session.
+The listener: accepts, answers HTTP requests, one after the other on a connection, and hands a
+socket that became a WebSocket to its session.
 
 One port serves everything a provider offers; a request is routed by its path. Loopback only.
 """
@@ -10,8 +11,9 @@ import asyncio
 import socket
 import ssl
 
+from .exchange import Exchange
 from .faults import Fault, Moment
-from .provider import Provider, Stage
+from .provider import Provider, Stage, read_json
 from .wire import Request, Response, Wire, reset
 
 # Descriptors may run out for a moment under load; then accepting pauses instead of ending.
@@ -68,7 +70,7 @@ class Server:
         which is when it would have happened, is past.
         """
         self._stage.faults.add(fault)
-        for session in list(self._stage.sessions):
+        for session in (*self._stage.sessions, *self._stage.exchanges):
             if fault.connect not in (None, session.conn):
                 continue
             if fault.moment is Moment.OPEN:
@@ -103,19 +105,8 @@ class Server:
         error: Exception | None = None
         try:
             await wire.start(self._ssl_context)
-            request = await wire.request()
-            response = request
-            if isinstance(request, Request):
-                response = await self._route(wire, conn, request)
-            if isinstance(response, Response):
-                self._stage.log.add(
-                    "refused",
-                    conn=conn,
-                    status=response.status,
-                    path=request.path if isinstance(request, Request) else None,
-                    message=response.body.decode("utf-8", "replace"),
-                )
-                wire.respond(response)
+            while await self._one(wire, conn) and wire.again():
+                pass
             await wire.ended()
         except OSError as exc:
             error = exc
@@ -129,19 +120,89 @@ class Server:
             del self._tasks[task]
             self._stage.log.add("lost", conn=conn, error=None if error is None else repr(error))
 
-    async def _route(self, wire: Wire, conn: int, request: Request) -> Response | None:
+    async def _one(self, wire: Wire, conn: int) -> bool:
+        """Serve one request, or a WebSocket to its end; false if nothing can follow."""
+        request = await wire.request()
+        match request:
+            case None:
+                return False
+            case Response():
+                self._refuse(wire, conn, request, None, close=True)
+                return False
+        self._stage.log.hide(self._provider.secret(request))
+        await asyncio.sleep(self._handshake)
+        if request.upgrade:
+            if (refusal := await self._upgrade(wire, conn, request)) is not None:
+                self._refuse(wire, conn, refusal, request.path, close=True)
+            return False
+        await self._answer(wire, conn, request)
+        return True
+
+    def _refuse(
+        self, wire: Wire, conn: int, response: Response, path: str | None, *, close: bool = False
+    ) -> None:
+        self._stage.log.add(
+            "refused",
+            conn=conn,
+            status=response.status,
+            path=path,
+            message=response.body.decode("utf-8", "replace"),
+        )
+        wire.respond(response, close=close)
+
+    def _scripted(self, conn: int, number: int | None) -> Response | None:
+        """Return the answer that a fault puts in the place of the true one."""
+        for fault in self._stage.faults.at(Moment.UPGRADE, conn, number):
+            self._stage.log.add("fault", conn=conn, fault=str(fault))
+            response = self._provider.refusal(fault.code, "Simulated refusal")
+            return Response(response.status, response.body, response.content_type, fault.headers)
+        return None
+
+    async def _answer(self, wire: Wire, conn: int, request: Request) -> None:
+        """Answer a request that asks for no WebSocket."""
+        provider, stage = self._provider, self._stage
+        stage.log.add(
+            "request",
+            conn=conn,
+            method=request.method,
+            path=request.path,
+            query=dict(request.query),
+            content_type=request.headers.get("content-type"),
+        )
+        if request.body:
+            body = read_json(request)
+            stage.log.add(
+                "recv",
+                conn=conn,
+                frame=body if body is not None else {"unparsed": str(request.body[:200])},
+            )
+        if (scripted := self._scripted(conn, stage.generations + 1)) is not None:
+            # It takes the place of a generation, or request:N would refuse for ever; and it hangs
+            # up, or connect:N would.
+            stage.generations += 1
+            self._refuse(wire, conn, scripted, request.path, close=True)
+            return
+        answer = provider.request(stage, wire, conn, request)
+        if answer is None and provider.serves(request.path):
+            answer = provider.refusal(426, "This is a WebSocket endpoint")
+        elif answer is None:
+            answer = provider.refusal(404, f"There is nothing at {request.path}")
+        if not isinstance(answer, Exchange):
+            self._refuse(wire, conn, answer, request.path)
+            return
+        stage.exchanges.add(answer)
+        try:
+            await answer.run()
+        finally:
+            stage.exchanges.discard(answer)
+
+    async def _upgrade(self, wire: Wire, conn: int, request: Request) -> Response | None:
         """Serve a WebSocket to its end, or return what to answer instead."""
         provider, stage = self._provider, self._stage
-        stage.log.hide(provider.secret(request))
-        await asyncio.sleep(self._handshake)
-        if request.path != provider.path:
+        if not provider.serves(request.path):
             return provider.refusal(404, f"There is nothing at {request.path}")
-        if not request.upgrade:
-            return provider.refusal(426, "This is a WebSocket endpoint")
-        for fault in stage.faults.at(Moment.UPGRADE, conn):
-            stage.log.add("fault", conn=conn, fault=str(fault))
-            response = provider.refusal(fault.code, "Simulated refusal")
-            return Response(response.status, response.body, response.content_type, fault.headers)
+        if (scripted := self._scripted(conn, None)) is not None:
+            return scripted
         if (refusal := provider.admit(stage, request)) is not None:
             return refusal
         status = wire.upgrade()

@@ -22,6 +22,7 @@ from typing import Literal, Self, TypeVar
 
 import anyio.to_thread
 
+from .elevenlabs import ElevenLabs
 from .engines import Engine, create_engine
 from .faults import Fault, FaultPlan, Moment, as_fault
 from .gradium import Gradium
@@ -32,7 +33,11 @@ from .xai import XAI
 
 T = TypeVar("T")
 
-_PROVIDERS: Mapping[str, Callable[..., Provider]] = {"gradium": Gradium, "xai": XAI}
+_PROVIDERS: Mapping[str, Callable[..., Provider]] = {
+    "elevenlabs": ElevenLabs,
+    "gradium": Gradium,
+    "xai": XAI,
+}
 
 PROVIDERS: tuple[str, ...] = tuple(_PROVIDERS)
 

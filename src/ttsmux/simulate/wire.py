@@ -1,8 +1,9 @@
 """
-One accepted TCP connection: HTTP by h11 until the upgrade, then the WebSocket by websockets' codec.
+One accepted TCP connection: HTTP requests by h11, and after an upgrade the WebSocket by
+websockets' codec.
 
 Nothing here knows a provider. The socket is ours to the last byte, so that it can also be reset,
-ended without a close frame, or fall silent.
+ended without a close frame or in the middle of a body, or fall silent.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
@@ -24,6 +25,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 MAX_HEAD = 64 * 1024
+MAX_BODY = 1024 * 1024
 MAX_MESSAGE = 16 * 1024 * 1024
 
 # Audio waits when this much is unsent. Answers may go beyond it (an acknowledgement does not wait
@@ -91,8 +93,9 @@ class Wire:
     """
     The server's end of one connection.
 
-    `request` reads the HTTP request; then either `respond`, or `upgrade` and iterate over
-    `messages`. Sending never waits: call `drain` after anything that is not an answer.
+    `request` reads an HTTP request; then `respond`, or `head`, `piece` and `end` for an answer that
+    is made while it is sent, and `again` tells whether another request may follow; or `upgrade` and
+    iterate over `messages`. Sending never waits: call `drain` after anything that is not an answer.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -128,7 +131,12 @@ class Wire:
     # HTTP
 
     async def request(self) -> Request | Response | None:
-        """Read one request. A response: what to answer to bad HTTP. None: the client left."""
+        """
+        Read one request.
+
+        A response: what to answer to bad HTTP, or to a body that is too long; `again` is false
+        then. None: the client left.
+        """
         head: h11.Request | None = None
         body = bytearray()
         while True:
@@ -138,35 +146,77 @@ class Wire:
                 left = self._raw == b""
                 return None if left else Response(400, str(exc).encode(), "text/plain")
             if event is h11.NEED_DATA:
+                if self._http.they_are_waiting_for_100_continue:
+                    go_on = h11.InformationalResponse(status_code=100, headers=[])
+                    self._write(self._http.send(go_on) or b"")
                 data = await self._reader.read(65536)
-                self._raw += data
+                if len(self._raw) <= MAX_BODY:  # only an upgrade, which has no body, is read twice
+                    self._raw += data
                 self._http.receive_data(data)
             elif isinstance(event, h11.Request):
                 head = event
                 self._method = event.method
             elif isinstance(event, h11.Data):
-                body += event.data
+                if len(body) <= MAX_BODY:
+                    body += event.data
             elif head is None:
                 return None
+            elif len(body) > MAX_BODY:
+                return Response(413, b"The request body is too long", "text/plain")
             else:
                 return _request(head, bytes(body))
 
-    def respond(self, response: Response) -> None:
-        """Answer the request and hang up."""
+    def respond(self, response: Response, *, close: bool = False) -> None:
+        """Answer the request whole; with *close*, hang up after it."""
         bodiless = self._method == b"HEAD" or response.status in (204, 304)
-        headers = [
-            ("Content-Type", response.content_type),
-            ("Content-Length", str(len(response.body))),
-            ("Connection", "close"),
-            *response.headers,
-        ]
-        for event in (
-            h11.Response(status_code=response.status, headers=headers),
-            h11.Data(data=b"" if bodiless else response.body),
-            h11.EndOfMessage(),
-        ):
+        length = ("Content-Length", str(len(response.body)))
+        headers = (("Content-Type", response.content_type), length, *response.headers)
+        self.head(response.status, headers, close=close)
+        self.piece(b"" if bodiless else response.body)
+        self.end()
+
+    def head(self, status: int, headers: Iterable[tuple[str, str]], *, close: bool = False) -> None:
+        """Begin an answer. Without a Content-Length its body is chunked."""
+        closing = [("Connection", "close")] if close else []
+        self._answer(h11.Response(status_code=status, headers=[*headers, *closing]))
+
+    def piece(self, data: bytes) -> None:
+        """Send a piece of the answer's body."""
+        if data:
+            self._answer(h11.Data(data=data))
+
+    def end(self) -> None:
+        """End the answer. Not doing so, and hanging up instead, cuts its body short."""
+        self._answer(h11.EndOfMessage())
+
+    def garbage(self) -> None:
+        """Send what is no HTTP."""
+        self._write(b"no chunk of anything\r\n")
+
+    def _answer(self, event: h11.Event) -> None:
+        if self.alive:
             self._write(self._http.send(event) or b"")
-        self._transport.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether bytes can be sent."""
+        return not self.silent and not self._transport.is_closing()
+
+    def again(self) -> bool:
+        """Tell whether the request was answered to its end and `request` may be called again."""
+        http = self._http
+        if self.silent or http.our_state is not h11.DONE or http.their_state is not h11.DONE:
+            return False
+        self._raw = http.trailing_data[0]  # what came behind this request is the next one's
+        http.start_next_cycle()
+        return True
+
+    async def left(self) -> None:
+        """Return when the client has left; what it sends meanwhile is the next request."""
+        while len(self._raw) <= MAX_BODY and (data := await self._reader.read(65536)):
+            self._raw += data
+            self._http.receive_data(data)
+            await self.unless_silent()
 
     # The WebSocket
 
@@ -184,7 +234,7 @@ class Wire:
     @property
     def open(self) -> bool:
         """Whether messages can be sent: upgraded, and no close frame was sent."""
-        return self._ws.state is OPEN and not self.silent and not self._transport.is_closing()
+        return self._ws.state is OPEN and self.alive
 
     async def messages(self) -> AsyncIterator[Message]:
         """Yield what the client sends until the TCP connection ends. Answers pings and closes."""
@@ -306,7 +356,7 @@ class Wire:
                 self._transport.close()
 
     def _write(self, data: bytes) -> None:
-        if data and not self.silent and not self._transport.is_closing():
+        if data and self.alive:
             self._transport.write(data)
 
 

@@ -1,5 +1,6 @@
 """
 xAI's text-to-speech socket: settings in the URL, one utterance at a time, ``text.clear`` cancels.
+A POST to the same path is in `xai_http`.
 
 What is asked for wrongly is refused as the vendor documents it; where nothing is documented the
 option or the constant says which behaviour was chosen. MP3 and WAV are not simulated: asking for
@@ -17,20 +18,17 @@ from typing import ClassVar, Literal
 import attrs
 
 from .engines import Word
+from .exchange import Exchange
 from .faults import Moment
 from .generation import Chunk, Generation
 from .pronounce import Pronunciation, check_map
 from .provider import Provider, Stage, flag, names, number, one_of
 from .session import JSON, Session
-from .sound import Codec, Encoding
+from .sound import Encoding
 from .wire import Request, Response, Wire
+from .xai_http import answer
+from .xai_setup import CODECS, LANGUAGE, VOICES, spell
 
-BUILT_IN = """
-altair ara atlas aurora carina castor celeste cosmo eve helios helix iris kepler leo liora lumen
-luna lux naksh orion perseus rex rigel sal sirius ursa zagan zenith
-"""
-VOICES = frozenset(BUILT_IN.split())
-CODECS: Mapping[str, Codec] = {"pcm": "pcm", "mulaw": "mulaw", "ulaw": "mulaw", "alaw": "alaw"}
 MAX_DELTA = 15_000
 MAX_EXPANDED = 60_000
 
@@ -91,14 +89,18 @@ class XAI(Provider):
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
 
+    def authorizes(self, request: Request) -> bool:
+        """Tell whether the key is right, or is not asked for."""
+        token = self.secret(request)
+        return (bool(token) or not self.require_key) and self.key in (None, token)
+
     def admit(self, stage: Stage, request: Request) -> Response | None:
         query = request.query
-        token = self.secret(request)
-        if (self.require_key and not token) or (self.key is not None and token != self.key):
+        if not self.authorizes(request):
             return self.refusal(401, "Missing or invalid API key")
         if len(stage.sessions) >= self.max_sessions:
             return self.refusal(429, "Too many concurrent sessions")
-        if not re.fullmatch(r"[A-Za-z]{2,4}(-[A-Za-z0-9]{2,8})*", query.get("language", "")):
+        if not LANGUAGE.fullmatch(query.get("language", "")):
             return self.refusal(400, "language is required: auto or a BCP-47 tag")
         for name, accepts in QUERY.items():
             if name in query and not accepts(query[name]):
@@ -110,6 +112,11 @@ class XAI(Provider):
         if voice.lower() not in VOICES and voice not in self.custom_voices:
             return self.refusal(404, f"voice {voice!r} not found")
         return None
+
+    def request(
+        self, stage: Stage, wire: Wire, conn: int, request: Request
+    ) -> Response | Exchange | None:
+        return answer(self, stage, wire, conn, request) if request.path == self.path else None
 
     def session(self, stage: Stage, wire: Wire, conn: int, request: Request) -> Session:
         return XAISession(self, stage, wire, conn, request)
@@ -318,29 +325,19 @@ class XAISession(Session):
         return str(uuid.UUID(int=self.stage.rng.getrandbits(128), version=4))
 
     def _timing(self) -> JSON:
-        """Spell the words that are due as characters, a word's time shared out evenly."""
+        """Spell the words that are due as characters."""
         if not self._times:
             return {}
-        chars: list[str] = []
-        times: list[tuple[float, float]] = []
         begin = self._last_stop
-        for word in self._times:
-            if self._last_stop:
-                chars.append(" ")
-                times.append((self._last_stop, word.start))
-            step = (word.stop - word.start) / max(1, len(word.text))
-            for index, char in enumerate(word.text):
-                chars.append(char)
-                times.append((word.start + index * step, word.start + (index + 1) * step))
-            self._last_stop = word.stop
+        timing = spell(self._times, begin)
+        self._last_stop = self._times[-1].stop
         self._times.clear()
-        rounded = [(round(start, 4), round(stop, 4)) for start, stop in times]
-        spans: list[object] = [list(pair) for pair in rounded]
+        spans: list[object] = [list(pair) for pair in timing.times]
         if self.provider.timestamp_shape == "objects":
-            spans = [{"start": start, "end": stop} for start, stop in rounded]
+            spans = [{"start": start, "end": stop} for start, stop in timing.times]
         elif self.provider.timestamp_shape == "mismatch":
             del spans[-1]
         return {
-            "audio_timestamps": {"graph_chars": chars, "graph_times": spans},
+            "audio_timestamps": {"graph_chars": timing.chars, "graph_times": spans},
             "audio_duration": round(self._last_stop - begin, 4),
         }

@@ -1,0 +1,182 @@
+"""
+ElevenLabs over HTTP: a request a sentence, its audio the answer.
+
+Wire facts are from elevenlabs.io/docs (text-to-speech stream, stream with timestamps, errors); see
+docs/providers/elevenlabs.md for what those leave open and what was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import ClassVar
+
+import attrs
+import msgspec
+
+from ..adapter import (
+    Audio,
+    Closed,
+    DialFailure,
+    Failed,
+    Frame,
+    Generation,
+    Handshake,
+    Input,
+    Options,
+    OutputEnd,
+    Scope,
+    Signal,
+    Traits,
+    Verdict,
+    Wire,
+    json_frame,
+)
+from ..errors import RemoteProtocolError
+from ._elevenlabs import (
+    FORMATS,
+    UNREADABLE,
+    ElevenLabsSettings,
+    decoded,
+    detail_of,
+    language_of,
+    present,
+    query,
+    refused,
+    reported,
+    track,
+    wire_format,
+)
+
+_NO_TIMES = msgspec.Raw(b"null")
+
+
+class _Line(msgspec.Struct):
+    """A line of an answer with times, or an error in its place."""
+
+    audio_base64: str | None = None
+    # Read apart: times that make no sense cost no audio.
+    alignment: msgspec.Raw = _NO_TIMES
+    normalized_alignment: msgspec.Raw = _NO_TIMES
+    detail: msgspec.Raw = _NO_TIMES
+
+
+class _Times(msgspec.Struct):
+    characters: list[str]
+    character_start_times_seconds: list[float]
+    character_end_times_seconds: list[float]
+
+
+_lines = msgspec.json.Decoder(_Line)
+_times = msgspec.json.Decoder(_Times | None)
+
+
+@attrs.frozen(kw_only=True)
+class ElevenLabsREST(ElevenLabsSettings):
+    """ElevenLabs' text to speech over HTTP, for where its sockets cannot be had."""
+
+    name: ClassVar[str] = "elevenlabs"
+    traits: ClassVar[Traits] = Traits(
+        reusable=False,
+        input=Input.WHOLE,
+        # What the model with the smallest limit takes in one request.
+        max_text=3_000,
+        ping=None,
+        formats=FORMATS,
+        voice_required=True,
+        model="eleven_flash_v2_5",
+        key_variable="ELEVENLABS_API_KEY",
+    )
+
+    def pool_key(self, options: Options) -> Hashable:
+        return self._url(options)
+
+    def _url(self, options: Options) -> str:
+        route = "stream/with-timestamps" if self.with_timestamps else "stream"
+        settings = query(output_format=wire_format(options), enable_logging=self.enable_logging)
+        return f"https://{self.path(options)}/{route}?{settings}"
+
+    def handshake(self, options: Options, secret: str | None) -> Handshake:
+        return Handshake(
+            url=self._url(options),
+            headers={
+                "content-type": "application/json",
+                **({"xi-api-key": secret} if secret else {}),
+            },
+        )
+
+    def text(self, gen: Generation, piece: str) -> Iterable[Frame]:
+        body = present(
+            text=piece,
+            model_id=gen.options.model,
+            language_code=language_of(gen.options),
+            voice_settings=self.voice_settings or None,
+            pronunciation_dictionary_locators=self.locators or None,
+            seed=self.seed,
+            apply_text_normalization=self.apply_text_normalization,
+            apply_language_text_normalization=self.apply_language_text_normalization,
+        )
+        return (json_frame(body),)
+
+    def decode(self, data: bytes, wire: Wire) -> Iterable[Signal]:
+        msg = "a text message came where there is only the body of an answer"
+        raise RemoteProtocolError(msg)
+
+    def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
+        if wire.headers.get("content-type", "").lower().startswith("audio/"):
+            return (Audio(data) if data else OutputEnd(),)
+        signals = [found for line in self._cut(data, wire) for found in self._line(line, wire)]
+        return signals if data else [*signals, *track(wire.scratch, None).rest(None), OutputEnd()]
+
+    def _cut(self, data: bytes, wire: Wire) -> list[bytes]:
+        """Return the lines that *data* finishes; the end of the body finishes the last one."""
+        line = wire.scratch.get("line")
+        if not isinstance(line, bytearray):
+            line = bytearray()
+        first, *more = data.split(b"\n") if data else (b"", b"")
+        line += first
+        whole = []
+        for piece in more:
+            whole.append(bytes(line))
+            line = bytearray(piece)
+        if len(line) > self.traits.max_message:
+            raise RemoteProtocolError("a line of the answer does not end")
+        wire.scratch["line"] = line
+        return [found for found in whole if not found.isspace() and found]
+
+    def _line(self, data: bytes, wire: Wire) -> list[Signal]:
+        try:
+            line = _lines.decode(data)
+        except UNREADABLE as exc:
+            msg = "the answer is neither audio nor the JSON it should be"
+            raise RemoteProtocolError(msg) from exc
+        if line.detail != _NO_TIMES:
+            code, words = detail_of(data.decode(errors="replace"))
+            return [Failed(reported(code, None, words))]
+        both = [line.alignment, line.normalized_alignment]
+        if self.pronunciation_dictionaries:
+            both.reverse()
+        spoken = track(wire.scratch, None)
+        times = next((found for raw in both if (found := _read_times(raw))), [])
+        signals = spoken.words(None, times)
+        if line.audio_base64:
+            signals.append(Audio(decoded(line.audio_base64)))
+        return signals
+
+    def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
+        if isinstance(fault, DialFailure) and fault.status is not None:
+            return Verdict(Scope.CONNECTION, refused(fault))
+        return super().verdict(fault, busy)
+
+
+def _read_times(raw: msgspec.Raw) -> list[tuple[str, float, float]]:
+    """Read characters with start and stop in seconds; nothing where they make no sense."""
+    try:
+        times = _times.decode(raw)
+    except UNREADABLE:
+        return []
+    if times is None:
+        return []
+    starts, stops = times.character_start_times_seconds, times.character_end_times_seconds
+    if not len(times.characters) == len(starts) == len(stops):
+        return []
+    return list(zip(times.characters, starts, stops, strict=True))
