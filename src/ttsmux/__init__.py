@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .adapter import Adapter as Adapter
     from .adapters.elevenlabs import ElevenLabs as ElevenLabs
     from .adapters.gradium import Gradium as Gradium
+    from .adapters.kugelaudio import KugelAudio as KugelAudio
     from .adapters.xai import XAI as XAI
     from .audio import AudioChunk as AudioChunk
     from .audio import AudioFormat as AudioFormat
@@ -89,6 +90,7 @@ _WHERE = {
     "Adapter": "adapter",
     "ElevenLabs": "adapters.elevenlabs",
     "Gradium": "adapters.gradium",
+    "KugelAudio": "adapters.kugelaudio",
     "XAI": "adapters.xai",
     "AudioChunk": "audio",
     "AudioFormat": "audio",

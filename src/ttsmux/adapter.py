@@ -60,6 +60,7 @@ __all__ = [
     "Handshake",
     "HoldBack",
     "Input",
+    "InputEnd",
     "Join",
     "Marks",
     "Note",
@@ -148,7 +149,8 @@ class Traits:
         release_soon: the same where audio came before the end, and no more may come; None takes
             `release_after`.
         ends_released: whether `OutputEnd` also frees the slot, so that no `Released` follows.
-        source_pause: how long a provider lets a generation lie silent before it ends it.
+        source_pause: how long a provider lets a generation lie silent before it ends it; an end of
+            its own that comes sooner than that after the last text is none.
         generation_keepalive: interval of `keepalive(gen)`, the other remedy for a source pause.
         connection_keepalive: interval of `keepalive(None)`.
         ping: interval of WebSocket pings; None where the provider does not bear them.
@@ -304,6 +306,16 @@ class Marks(msgspec.Struct, frozen=True):
     segment: str | None = None
 
 
+class InputEnd(msgspec.Struct, frozen=True):
+    """
+    The provider ends a generation itself, for want of text; the rest of its audio follows.
+
+    Report it where a provider says so: text that crossed it is then said again, not lost.
+    """
+
+    id: str | None = None
+
+
 class OutputEnd(msgspec.Struct, frozen=True):
     """No more audio for this generation. Report it only where it can be no earlier end."""
 
@@ -337,7 +349,7 @@ class Note(msgspec.Struct, frozen=True):
     id: str | None = None
 
 
-Signal = Ready | Audio | Marks | OutputEnd | Released | CancelAck | Failed | Note
+Signal = Ready | Audio | Marks | InputEnd | OutputEnd | Released | CancelAck | Failed | Note
 
 
 # --- facts about failures, and what an adapter makes of them --------------------------------------

@@ -22,6 +22,7 @@ from ttsmux.adapter import (
     Flush,
     Generation,
     Handshake,
+    InputEnd,
     Marks,
     Note,
     OutputEnd,
@@ -37,7 +38,7 @@ from ttsmux.settings import Interrupt
 
 ENTRY_POINTS = {entry.name: entry for entry in entry_points(group="ttsmux.adapters")}
 KINDS: dict[str, type[Adapter]] = {name: entry.load() for name, entry in ENTRY_POINTS.items()}
-SIGNALS = (Ready, Audio, Marks, OutputEnd, Released, CancelAck, Failed, Note)
+SIGNALS = (Ready, Audio, Marks, InputEnd, OutputEnd, Released, CancelAck, Failed, Note)
 SECRET = "sk-5ecret-0123456789"
 
 
@@ -58,7 +59,7 @@ def generation(adapter: Adapter, id: str) -> Generation:
 
 def test_the_adapters_are_found() -> None:
     """By the entry points that pyproject.toml declares, under their own names."""
-    assert {"elevenlabs", "gradium", "xai"} <= set(KINDS)
+    assert {"elevenlabs", "gradium", "kugelaudio", "xai"} <= set(KINDS)
     assert all(kind.name == name for name, kind in KINDS.items())
 
 
@@ -358,6 +359,37 @@ CORPUS: dict[str, list[JSON]] = {
         {"type": "need_more_text"},
         {"type": "end_of_stream", "client_req_id": ID},
         {"type": "end_of_stream"},
+    ],
+    "kugelaudio": [
+        {"context_created": True, "context_id": ID},
+        {"generation_started": True, "context_id": ID, "chunk_id": 0, "text": "é😀"},
+        {
+            "audio": AUDIO, "enc": "pcm_s16le", "idx": 0, "sr": 24000, "samples": 30,
+            "chunk_id": 0, "context_id": ID,
+        },
+        {"audio": "", "context_id": ID},
+        {
+            "word_timestamps": [
+                {"word": "so", "start_ms": 120, "end_ms": 410.5, "char_start": 0, "char_end": 2},
+            ],
+            "chunk_id": 0, "context_id": ID,
+        },
+        {"chunk_complete": True, "context_id": ID, "chunk_id": 0, "audio_seconds": 1.7},
+        {"final": True, "context_id": ID},
+        {
+            "context_closed": True, "context_id": ID,
+            "usage": {"audio_seconds": 1.7, "characters": 25, "cost_cents": None},
+        },
+        {"context_timeout": True, "context_id": ID},
+        {"session_closed": True, "total_audio_seconds": 9.2},
+        {
+            "error": "Voice not found", "error_code": "NOT_FOUND", "code": 404,
+            "request_id": "9f2c", "context_id": ID, "retry_after": 3,
+        },
+        {"error": "Insufficient credits", "error_code": "INSUFFICIENT_CREDITS", "code": 402},
+        {"interrupted": True},
+        {"warning": "no input: inactivity"},
+        {"settings_updated": True, "settings": {"speed": 1.1, "language": "en"}},
     ],
     "xai": [
         {"type": "audio.delta", "delta": AUDIO},

@@ -24,7 +24,7 @@ def said(sim: Simulator, words: str) -> None:
     sim.wait_for(lambda log: any(words in str(r) for r in log if r["event"] == "recv"), TIMEOUT)
 
 
-@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize("provider", ["gradium", "kugelaudio", "xai"])
 def test_standard_input_is_spoken_as_it_arrives(provider: str) -> None:
     """Text is at the provider, and audio in our hands, while standard input is still open."""
     with Simulator(provider) as sim:

@@ -156,7 +156,10 @@ def test_a_simulator_never_sees_the_users_key() -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--provider", "acme"), "no provider is called 'acme'; there are: gradium, xai"),
+        (
+            ("--provider", "acme"),
+            "no provider is called 'acme'; there are: gradium, kugelaudio, xai",
+        ),
         (("--provider", "xai"), "no API key: pass api_key= or set XAI_API_KEY"),
         ((), "Missing option '--provider'"),
         (("--provider", "gradium", "--base-url", "ws://[::1]:9"), "a voice is required"),

@@ -13,7 +13,7 @@ from tests.cli.shell import finish, invoke, start
 from ttsmux.simulate import ACTIONS, PROVIDERS
 from ttsmux.simulate.engines.tone import decode_text
 
-VOICES = {"gradium": "YTpq7expH9539ERJ", "xai": "eve"}
+VOICES = {"gradium": "YTpq7expH9539ERJ", "kugelaudio": "1071", "xai": "eve"}
 
 
 @contextmanager

@@ -3,8 +3,8 @@ A made-up provider with every trait to be set, and a hand on the Mux.
 
 The protocol is words: ``open ID``, ``text ID …``, ``flush ID``, ``end ID``, ``release ID``,
 ``cancel ID`` and ``alive ID`` go out; ``ready``, ``audio ID …``, ``mark ID word start stop``,
-``end ID``, ``released ID``, ``ack ID``, ``error ID scope words`` and ``note`` come back. Where an
-id may be missing stands ``-``.
+``tired ID``, ``end ID``, ``released ID``, ``ack ID``, ``error ID scope words`` and ``note`` come
+back. Where an id may be missing stands ``-``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ttsmux.adapter import (
     Frame,
     Generation,
     Handshake,
+    InputEnd,
     Marks,
     Note,
     Options,
@@ -139,6 +140,8 @@ class Toy(Adapter):
                 return (Audio(rest, id, segment=segment.decode()),)
             case b"mark":
                 return (_mark(rest.decode().split(), id),)
+            case b"tired":
+                return (InputEnd(id),)
             case b"end":
                 return (OutputEnd(id),)
             case b"released":

@@ -13,7 +13,7 @@ from tests.core.helpers import (
     settings,
     traits,
 )
-from ttsmux.adapter import PING
+from ttsmux.adapter import PING, EarlyEnd
 from ttsmux.core.connection import Connection
 from ttsmux.core.effects import HangUp, Send
 from ttsmux.core.speech import END
@@ -855,6 +855,130 @@ def test_a_silent_source_is_ended_before_the_provider_does() -> None:
     harness.write(speech, "World. ")
     harness.done(speech)
     assert harness.words(conn)[-2:] == ["open", "text World. "]
+
+
+TURNS = traits(ping=None, source_pause=5.0, early_end=EarlyEnd.NEXT_GENERATION, ends_released=False)
+"""A provider that ends a turn for itself after five seconds without text, and says so."""
+
+
+def test_the_provider_ends_a_silent_generation() -> None:
+    """It says so first: what is written then waits, and goes on there when the seat is free."""
+    harness = opened(TURNS)
+    speech = harness.speak("Hello. ", end=False)
+    conn = harness.wires[0]
+    # A clock of its own that runs fast, as ours would have ended it before.
+    harness.now += 5.0
+    harness.say(conn, "tired -")
+    assert speech.generation is not None and speech.generation.ended
+    harness.write(speech, "World. ")
+    harness.audio(speech)
+    harness.say(conn, "end -")
+    assert harness.words(conn) == ["open", "text Hello. "]
+    harness.say(conn, "released -")
+    assert harness.words(conn)[2:] == ["open", "text World. "]
+    harness.audio(speech)
+    harness.end(speech)
+    harness.say(conn, "end -", "released -")
+    assert len(harness.finish(speech)) == 8
+    assert len(harness.wires) == 1 and conn.state is ConnectionState.OPEN
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_text_that_crosses_the_providers_own_end_is_said_again(ended: bool) -> None:
+    """Elsewhere: whether it comes to life here nobody knows. Nothing is lost, nothing twice."""
+    harness = opened(TURNS)
+    speech = harness.speak("Hello. ", end=False)
+    first = harness.wires[0]
+    harness.audio(speech)
+    harness.now += 5.0
+    harness.write(speech, "World. ")
+    if ended:
+        harness.end(speech)
+    harness.say(first, "tired -")
+    assert first.state is ConnectionState.DRAINING
+    harness.audio(speech)
+    harness.say(first, "end -")
+    harness.say(first, "released -")
+    assert first.state is ConnectionState.CLOSING
+    harness.say(first, "audio - late")
+    harness.up()
+    assert harness.words(harness.wires[1])[:2] == ["open", "text World. "]
+    harness.audio(speech)
+    if not ended:
+        harness.end(speech)
+    harness.say(harness.wires[1], "end -", "released -")
+    assert len(harness.finish(speech)) == 12
+    assert speech.metrics().characters == len("Hello. World. World. ")
+
+
+def test_an_end_that_crosses_the_providers_own_end() -> None:
+    """The speech is complete; a second end may come of it, so nobody else speaks there."""
+    harness = opened(TURNS)
+    speech = harness.speak("Hello. ", end=False)
+    conn = harness.wires[0]
+    harness.audio(speech)
+    harness.now += 5.0
+    harness.end(speech)
+    harness.say(conn, "tired -")
+    harness.say(conn, "end -")
+    assert len(harness.finish(speech)) == 4
+    harness.say(conn, "released -")
+    assert conn.state is ConnectionState.CLOSING
+
+
+def test_text_that_crossed_and_is_forgotten_is_an_error() -> None:
+    """Rather than a gap in the middle of a speech."""
+    harness = opened(TURNS)
+    speech = harness.speak("x" * 70_000, end=False)
+    harness.audio(speech)
+    assert harness.hear(speech)
+    harness.now += 5.0
+    harness.write(speech, "World. ")
+    harness.say(harness.wires[0], "tired -")
+    with pytest.raises(RemoteProtocolError, match="on its way"):
+        harness.read(speech)
+    assert harness.wires[0].state is ConnectionState.CLOSING
+
+
+def test_the_providers_own_end_of_what_nobody_listens_to() -> None:
+    """Interrupted, or unheard of: nothing changes."""
+    harness = opened(TURNS)
+    conn = harness.wires[0]
+    harness.say(conn, "tired -")
+    speech = harness.speak("Hello. ", end=False)
+    harness.interrupt(speech)
+    harness.say(conn, "tired -")
+    assert conn.state is ConnectionState.BARRIER
+    harness.say(conn, "ack -")
+    assert conn.state is ConnectionState.OPEN
+
+
+def test_an_end_too_soon_after_the_last_text_is_no_end_for_want_of_text() -> None:
+    """Nobody can tell what of it was spoken: the speech fails, or begins again if unheard."""
+    harness = opened(TURNS)
+    speech = harness.speak("Hello. ", end=False)
+    harness.audio(speech)
+    harness.now += 4.9
+    harness.say(harness.wires[0], "end -")
+    assert harness.events("speech.retried")[0].fields["error"] == "RemoteProtocolError"
+    assert harness.wires[0].state is ConnectionState.CLOSING
+
+
+def test_an_end_too_soon_leaves_the_neighbours_alone() -> None:
+    """With ids the others go on speaking; nothing new begins there."""
+    shape = traits(MULTIPLEXED, source_pause=20.0, early_end=EarlyEnd.NEXT_GENERATION)
+    harness = opened(shape)
+    one, other = harness.speak("Hello. ", end=False), harness.speak("World. ")
+    conn, id = harness.wires[0], harness.id(one)
+    harness.audio(one)
+    assert harness.hear(one)
+    harness.say(conn, f"end {id}")
+    with pytest.raises(RemoteProtocolError, match="not because text was missing"):
+        harness.read(one)
+    assert conn.state is ConnectionState.DRAINING
+    harness.audio(other)
+    harness.done(other)
+    assert len(harness.finish(other)) == 4
 
 
 def test_two_clocks_at_the_same_instant() -> None:

@@ -37,7 +37,7 @@ def log_of(*pieces: str | None, cutter: Cutter = VERBATIM) -> TextLog:
 def take_all(log: TextLog) -> list[str | None]:
     found = []
     while log.ready:
-        found.append(log.take())
+        found.append(log.take(0.0))
     return found
 
 
@@ -146,7 +146,7 @@ def test_whenever_it_is_taken_the_text_is_the_same(pieces: list[str], data: st.D
 def test_a_repeat_puts_what_was_sent_in_front() -> None:
     """Flushes too, in order, and before what is not sent."""
     log = log_of("One.", None, " Two.", None)
-    assert [log.take(), log.take(), log.take()] == ["One.", None, " Two."]
+    assert [log.take(0.0), log.take(0.0), log.take(0.0)] == ["One.", None, " Two."]
     log.write(" Three.")
     log.repeat()
     assert log.unsent == len("One. Two. Three.")
@@ -155,12 +155,37 @@ def test_a_repeat_puts_what_was_sent_in_front() -> None:
     assert take_all(log) == ["One.", None, " Two.", None, " Three."]
 
 
+def test_what_was_sent_late_is_recalled() -> None:
+    """From the first piece after the instant on, flushes too; the rest stays to be repeated."""
+    log = log_of("One.")
+    log.take(1.0)
+    for piece in (" Two.", " Three."):
+        log.write(piece)
+        log.flush()
+        assert [log.take(2.0 + len(piece)), log.take(9.0)] == [piece, None]
+    assert log.sent_at == 9.0
+    log.write(" Four.")
+    log.recall(7.0)
+    assert log.unsent == len(" Three. Four.")
+    assert list(log.ready) == [None, " Three.", None, " Four."]
+    log.repeat()
+    assert "".join(item or "" for item in take_all(log)) == "One. Two. Three. Four."
+
+
+def test_a_recall_of_nothing() -> None:
+    """What was sent at the very instant was sent before it was over."""
+    log = log_of("One.")
+    log.take(1.0)
+    log.recall(1.0)
+    assert not log.ready and log.unsent == 0
+
+
 def test_what_is_settled_is_not_repeated() -> None:
     """Its audio is all here."""
     log = log_of("One. Two. ", cutter=SENTENCES)
-    log.take()
+    log.take(0.0)
     log.settle()
-    log.take()
+    log.take(0.0)
     log.repeat()
     assert take_all(log) == [" Two."]
 
@@ -170,14 +195,14 @@ def test_a_generation_of_more_than_64_kib_is_not_repeatable() -> None:
     log = TextLog(VERBATIM)
     for _ in range(3):
         log.write("x" * 32 * KIB)
-        assert log.take() is not None
+        assert log.take(0.0) is not None
     assert not log.repeatable
     log.repeat()
     assert not log.ready
     log.settle()
     assert log.repeatable
     log.write("y")
-    log.take()
+    log.take(0.0)
     log.repeat()
     assert take_all(log) == ["y"]
 
@@ -185,19 +210,19 @@ def test_a_generation_of_more_than_64_kib_is_not_repeatable() -> None:
 def test_exactly_64_kib_are_repeatable() -> None:
     """The bound is what is kept, not what is too much."""
     log = log_of("x" * 64 * KIB)
-    log.take()
+    log.take(0.0)
     assert log.repeatable
 
 
 def test_whether_there_is_anything_to_say_is_asked_of_what_was_sent() -> None:
     """What waits does not count; what is forgotten counts as something."""
     log = log_of("...", None, "words")
-    assert [log.take(), log.take()] == ["...", None]
+    assert [log.take(0.0), log.take(0.0)] == ["...", None]
     assert not log.speakable
-    log.take()
+    log.take(0.0)
     assert log.speakable
     big = log_of("." * 65 * KIB)
-    big.take()
+    big.take(0.0)
     assert big.speakable
 
 
@@ -222,7 +247,7 @@ def test_a_restart_forgets_that_a_space_was_to_be_swallowed() -> None:
 def test_a_restart_makes_a_speech_repeatable_again() -> None:
     """The next provider has not been sent anything."""
     log = log_of("x" * 65 * KIB)
-    log.take()
+    log.take(0.0)
     log.restart(VERBATIM, ended=True)
     assert log.repeatable and log.sendable
 

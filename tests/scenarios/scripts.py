@@ -15,6 +15,7 @@ from ttsmux import PoolLimits, RetryPolicy, Timeouts
 
 from .stage import KEY, PROVIDERS, Script, World, audio_sent, events, received, sent
 
+KUGELAUDIO = ("kugelaudio", "kugelaudio:stream")
 LONG = " ".join(f"w{n:02}" for n in range(60))
 """Longer than it is ever read to its end: 18 seconds."""
 ONCE = RetryPolicy(attempts=1)
@@ -376,7 +377,7 @@ async def _retried(w: World) -> None:
 for _fault in ("reset", "eof", "close=1000", "close=1001", "close=1011", "badb64", "garbage"):
     first_audio_fault(_fault)(_retried)
 first_audio_fault("error")(_retried)
-first_audio_fault("binary", ("gradium",))(_retried)
+first_audio_fault("binary", ("gradium", *KUGELAUDIO))(_retried)
 
 
 @scenario(providers=("xai",), faults=["binary@request:1,chunk:0"])
@@ -614,7 +615,7 @@ async def bad_key_after_the_upgrade(w: World) -> None:
     assert len(events(w.sim.log, "open")) == 1
 
 
-@scenario(providers=("xai",), key="the-right-key")
+@scenario(providers=(*KUGELAUDIO, "xai"), key="the-right-key")
 async def bad_key(w: World) -> None:
     (await w.speak("hello").rest()).failed(ttsmux.AuthError, phase="dial", retryable=False)
     assert w.sim.dials == 1
@@ -649,7 +650,7 @@ async def total_deadline(w: World) -> None:
 
 
 @scenario(
-    providers=("xai",),
+    providers=("kugelaudio:stream", "xai"),
     client={"pool": PoolLimits(max_size=1, min_idle=0, acquire_timeout=0.1)},
     faults=["stall@request:1,chunk:1"],
 )
@@ -662,7 +663,7 @@ async def no_seat(w: World) -> None:
 
 
 @scenario(
-    providers=("xai",),
+    providers=("kugelaudio:stream", "xai"),
     client={"pool": PoolLimits(max_size=1, min_idle=0, max_waiting=1)},
     faults=["stall@request:1,chunk:1"],
 )

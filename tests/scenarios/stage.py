@@ -28,11 +28,13 @@ from ttsmux.simulate.engines.tone import ToneEngine, decode_text, tags
 
 T = TypeVar("T")
 
+ID_FIELDS = ("client_req_id", "context_id")
 DEADLINE = 20.0
 """Seconds that any script may take, however slow the machine."""
 RATE = 24000
 KEY = "a-key-that-only-tests-have"
-PROVIDERS = ("gradium", "xai")
+PROVIDERS = ("gradium", "kugelaudio", "kugelaudio:stream", "xai")
+"""Behind a colon stands which of its sockets."""
 RUNTIMES = tuple(
     name
     for name, package in (
@@ -229,10 +231,10 @@ class World:
         }
         if adapter is not None:
             return self.stage.Client(adapter, **settings)
-        if self.provider == "gradium":
+        if self.provider == "xai":
+            settings.setdefault("with_timestamps", True)
+        else:
             settings.setdefault("voice", self.sim.default_voice)
-        elif settings.get("with_timestamps") is None:
-            settings["with_timestamps"] = True
         return self.stage.Client(self.provider, **settings)
 
     def speak(self, text: Any = None, **options: Any) -> Take:
@@ -440,8 +442,8 @@ def wire(sim: AsyncSimulator) -> list[list[dict[str, object]]]:
         if record["event"] == "recv":
             frame = record["frame"]
             assert isinstance(frame, dict)
-            key = record["conn"], frame.get("client_req_id")
-            plain = {k: "ID" if k == "client_req_id" else v for k, v in frame.items()}
+            key = record["conn"], *(frame.get(field) for field in ID_FIELDS)
+            plain = {k: "ID" if k in ID_FIELDS else v for k, v in frame.items()}
             groups.setdefault(key, []).append(plain)
     return sorted(groups.values(), key=repr)
 
@@ -491,6 +493,9 @@ def play(
 ) -> Trace:
     """Play *script* on *runtime* against a fresh simulator; return its trace without *chance*."""
     stage = face(runtime)
+    provider, _, endpoint = provider.partition(":")
+    if endpoint:
+        client = {"endpoint": endpoint, **(client or {})}
     if "faults" in simulator:
         # Time for all frames of a request to arrive before anything goes wrong.
         simulator.setdefault("ttfa_ms", 15)

@@ -27,7 +27,7 @@ from .scripts import LONG
 from .stage import RUNTIMES, Take, World, all_gone, events, play, received
 
 on_every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
-on_both_providers = pytest.mark.parametrize("provider", ["gradium", "xai"])
+on_both_providers = pytest.mark.parametrize("provider", ["gradium", "kugelaudio", "xai"])
 
 
 # --- sources --------------------------------------------------------------------------------------

@@ -214,7 +214,7 @@ def test_fifty_barge_ins_on_gradium_are_muted_by_id(runtime: str) -> None:
 
 
 @on_every_runtime
-@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize("provider", ["gradium", "kugelaudio", "kugelaudio:stream", "xai"])
 def test_twelve_at_once_interrupt_two_in_five(runtime: str, provider: str) -> None:
     """120 speeches of twelve threads or tasks, on connections that are shared and used again."""
 

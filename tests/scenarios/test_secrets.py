@@ -91,7 +91,7 @@ def shown(exc: BaseException) -> str:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("provider", ["gradium", "xai"])
+@pytest.mark.parametrize("provider", ["gradium", "kugelaudio", "xai"])
 @pytest.mark.parametrize(("client", "simulator"), [r[1:] for r in RUNS], ids=[r[0] for r in RUNS])
 def test_the_key_is_shown_nowhere(
     runtime: str, provider: str, client: dict, simulator: dict, records: Records

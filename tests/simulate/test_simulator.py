@@ -103,8 +103,8 @@ def test_a_chosen_port() -> None:
 
 def test_bad_arguments() -> None:
     """They are told when the simulator is made."""
-    assert set(PROVIDERS) >= {"xai", "gradium"}
-    with pytest.raises(ValueError, match="known: elevenlabs, gradium, xai"):
+    assert set(PROVIDERS) >= {"xai", "elevenlabs", "gradium", "kugelaudio"}
+    with pytest.raises(ValueError, match="known: elevenlabs, gradium, kugelaudio, xai"):
         Simulator("acme")
     with pytest.raises(TypeError, match=r"cannot simulate xai with these options: .*sausage"):
         Simulator("xai", sausage=1)

@@ -20,6 +20,7 @@ from ..adapter import (
     Failed,
     Frame,
     Handshake,
+    InputEnd,
     Marks,
     Note,
     OutputEnd,
@@ -399,6 +400,8 @@ class Connection:
                     gen.last_frame = now
                     gen.unseen = False
                     gen.speech.marks_came(gen, signal)
+            case InputEnd(id=id):
+                self._input_end(self._find(id), now)
             case OutputEnd(id=id):
                 self._output_end(self._find(id), now, released=self.plan.traits.ends_released)
             case Released(id=id):
@@ -411,6 +414,39 @@ class Connection:
                 gen = None if id is None else self._find(id)
                 if gen is not None:
                     gen.unseen = False
+
+    def _input_end(self, gen: LiveGeneration | None, now: float) -> None:
+        """
+        The provider ended *gen* itself, for the source was silent.
+
+        Text that is younger than that silence has crossed it: it cannot have been taken, and is
+        said again by the next generation. What becomes of it here nobody knows, nor of an end of
+        ours that crossed theirs; so the next generation is not begun here.
+        """
+        if gen is None or gen.state not in LIVE:
+            return
+        gen.last_frame = now
+        gen.unseen = False
+        speech = gen.speech
+        assert speech is not None, "a live generation has its speech"
+        crossed = gen.ended
+        if not gen.ended:
+            gen.step(GenerationInput.END)
+            gen.ended = True
+            gen.owe(now)
+        since = self._silent_since(now)
+        if speech.spoke_after(since):
+            crossed = True
+            if not speech.recall(since):
+                msg = "the provider ended the generation while text was on its way"
+                self._drop(gen, RemoteProtocolError(msg), now)
+        if crossed:
+            self.doom("text crossed the provider's own end", now)
+
+    def _silent_since(self, now: float) -> float:
+        """Return when the last text was sent at the latest if the provider ends for want of it."""
+        pause = self.plan.traits.source_pause
+        return now if pause is None else now - pause
 
     def _output_end(self, gen: LiveGeneration | None, now: float, *, released: bool) -> None:
         # Behind a barrier an end may cross the cancel on the wire; only the acknowledgement counts.
@@ -425,6 +461,11 @@ class Connection:
             if not gen.ended and self.plan.traits.early_end is EarlyEnd.ERROR:
                 msg = "the provider ended the generation before the text was over"
                 self._broken(RemoteProtocolError(msg), now)
+                return
+            if not gen.ended and speech.spoke_after(self._silent_since(now)):
+                msg = "the provider ended the generation, and not because text was missing"
+                self._drop(gen, RemoteProtocolError(msg), now)
+                self.doom("a generation ended too early", now)
                 return
             gen.step(GenerationInput.OUTPUT_END)
             gen.speech = None

@@ -6,6 +6,7 @@ Together they answer what an interruption needs to know: what was heard, and wha
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 
 import attrs
@@ -49,8 +50,8 @@ class TextLog:
     """
 
     __slots__ = (
-        "_cutter", "_known", "_ready_size", "_sent", "_sent_size", "_swallow", "forgotten",
-        "held", "ready", "repeatable", "size",
+        "_cutter", "_instants", "_known", "_ready_size", "_sent", "_sent_size", "_swallow",
+        "forgotten", "held", "ready", "repeatable", "sent_at", "size",
     )  # fmt: skip
 
     def __init__(self, cutter: Cutter) -> None:
@@ -58,6 +59,8 @@ class TextLog:
         self._known: deque[str | None] = deque()
         """All that was written, None for a flush; the oldest is forgotten beyond the limit."""
         self._sent: list[str | None] = []
+        self._instants: list[float] = []
+        """When each of those was sent."""
         self._sent_size = 0
         self._ready_size = 0
         self._swallow = False
@@ -65,6 +68,8 @@ class TextLog:
         """Written, but not to be cut yet."""
         self.ready: deque[str | None] = deque()
         """Pieces that may be sent, None for a flush."""
+        self.sent_at = float("-inf")
+        """When the last text was sent."""
         self.size = 0
         """Characters written and still known."""
         self.forgotten = 0
@@ -122,30 +127,43 @@ class TextLog:
         """Whether what the current generation was sent has anything to pronounce."""
         return not self.repeatable or speakable("".join(item or "" for item in self._sent))
 
-    def take(self) -> str | None:
+    def take(self, now: float) -> str | None:
         """Take the next of `ready` to send it."""
         item = self.ready.popleft()
         if item is not None:
             self._ready_size -= len(item)
+            self.sent_at = now
         if self.repeatable:
             self._sent.append(item)
+            self._instants.append(now)
             self._sent_size += len(item or "")
             if self._sent_size > _KEEP:
                 self.repeatable = False
-                self._sent.clear()
+                self._forget_sent()
         return item
 
     def settle(self) -> None:
         """The current generation's audio is all here: its text need not be repeated."""
-        self._sent.clear()
-        self._sent_size = 0
+        self._forget_sent()
         self.repeatable = True
 
     def repeat(self) -> None:
         """Put what the current generation was sent back in front, to be sent again."""
-        self.ready.extendleft(reversed(self._sent))
-        self._ready_size += sum(len(item) for item in self._sent if item is not None)
+        self.recall(float("-inf"))
+
+    def recall(self, since: float) -> None:
+        """Put back in front what the current generation was sent after *since*."""
+        at = bisect_right(self._instants, since)
+        late = self._sent[at:]
+        size = sum(len(item) for item in late if item is not None)
+        del self._sent[at:], self._instants[at:]
+        self.ready.extendleft(reversed(late))
+        self._ready_size += size
+        self._sent_size -= size
+
+    def _forget_sent(self) -> None:
         self._sent.clear()
+        self._instants.clear()
         self._sent_size = 0
 
     def restart(self, cutter: Cutter, ended: bool) -> None:

@@ -316,7 +316,7 @@ class Speech:
         adapter, traits = self.plan.adapter, self.plan.traits
         frames: list[Frame] = []
         while self._log.ready and gen.state is GenerationState.OPEN:
-            piece = self._log.take()
+            piece = self._log.take(now)
             if piece is not None:
                 frames += adapter.text(gen, piece)
                 self._characters += len(piece)
@@ -392,6 +392,15 @@ class Speech:
         return tuple(self._ledger.marks)
 
     # --- how a generation can end -----------------------------------------------------------------
+
+    def spoke_after(self, instant: float) -> bool:
+        """Return whether text was sent after *instant*."""
+        return self._log.sent_at > instant
+
+    def recall(self, since: float) -> bool:
+        """Have the next generation say what was sent after *since*; false if that is forgotten."""
+        self._log.recall(since)
+        return self._log.repeatable
 
     def output_ended(self, gen: LiveGeneration, now: float) -> None:
         """Take the end of its generation's audio."""

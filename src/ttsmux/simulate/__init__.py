@@ -10,9 +10,9 @@ They are written from the providers' documented protocols alone and share no cod
 a mistake in an adapter must not be mirrored by the server that tests it.
 
 From the outside in: `simulator` (the thread, the public face), `server` (listener and routing),
-`wire` (one socket), `session` and `generation` (what providers have in common), `xai` and `gradium`
-(their protocols), `faults`, `log`. The default engine writes the text and the generation's number
-into the audio: see `engines`.
+`wire` (one socket), `session` and `generation` (what providers have in common), `xai`, `gradium`
+and `kugelaudio` (their protocols), `faults`, `log`. The default engine writes the text and the
+generation's number into the audio: see `engines`.
 """
 
 from .faults import ACTIONS, Fault

@@ -26,6 +26,7 @@ from .elevenlabs import ElevenLabs
 from .engines import Engine, create_engine
 from .faults import Fault, FaultPlan, Moment, as_fault
 from .gradium import Gradium
+from .kugelaudio import KugelAudio
 from .log import Log, Record
 from .provider import Provider, Stage
 from .server import Server
@@ -36,6 +37,7 @@ T = TypeVar("T")
 _PROVIDERS: Mapping[str, Callable[..., Provider]] = {
     "elevenlabs": ElevenLabs,
     "gradium": Gradium,
+    "kugelaudio": KugelAudio,
     "xai": XAI,
 }
 
