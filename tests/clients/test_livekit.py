@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from livekit.agents import APIConnectOptions, APIError, tokenize, tts
 from livekit.plugins import elevenlabs, gradium, xai
-from speech import LONG, SECOND, TEXT, assert_exact, sent, spoken, violations
+from speech import LONG, SECOND, TEXT, assert_exact, spoken, violations
 
 from ttsmux.simulate import AsyncSimulator
 from ttsmux.simulate.sound import Encoding
