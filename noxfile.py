@@ -59,6 +59,17 @@ def demo(session: nox.Session) -> None:
     session.run("ttsmux", "demo", "--out", "demo", *session.posargs)
 
 
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure turns and barge-ins, check the bounds, leave the figures in benchmarks/results."""
+    session.install("-e", ".")
+    # On a quiet machine; on a busy one the neighbours are measured, too.
+    arguments = session.posargs or ["--rounds", "5", "--check"]
+    for name in ("turns", "barge_in"):
+        out = ("--out", "benchmarks/results")
+        session.run("python", "-m", f"benchmarks.{name}", *out, *arguments)
+
+
 @nox.session(python=OLDEST)
 def coverage(session: nox.Session) -> None:
     """Require every branch of the core and of the adapters, by their own tests."""

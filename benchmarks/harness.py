@@ -1,4 +1,4 @@
-"""What the benchmarks share: the server's process, rounds, medians, tables, checks."""
+"""What the benchmarks share: the server's process, medians, tables, checks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -22,13 +22,16 @@ LEAST_ROUNDS = 5
 
 
 class Server:
-    """The simulators' process."""
+    """The simulators' process, on another core where there is one."""
 
     def __enter__(self) -> Self:
-        if (os.cpu_count() or 1) > 1 and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, {0})
+        self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+        ours, others = sorted(self._cores)[:1], sorted(self._cores)[1:]
+        self.apart = bool(others)
+        if self.apart:
+            os.sched_setaffinity(0, ours)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.server"],
+            [sys.executable, "-m", "benchmarks.server", *map(str, others[:1])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -38,6 +41,8 @@ class Server:
 
     def __exit__(self, *exc: object) -> None:
         self._process.communicate(timeout=10)
+        if self.apart:
+            os.sched_setaffinity(0, self._cores)
 
     def ask(self, **request: object) -> dict[str, object]:
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -55,19 +60,22 @@ class Server:
         try:
             yield simulated
         finally:
-            simulated.seen = self.ask(stop=True)
+            seen = self.ask(stop=True)
+            simulated.seen = {name: float(str(value)) for name, value in seen.items()}
 
 
 @attrs.define
 class Simulated:
+    """A simulator that runs; *seen* is what it counted, once it has ended."""
+
     url: str
     voice: str
-    seen: dict[str, object] = attrs.field(factory=dict)
+    seen: dict[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen
 class Row:
-    """One contestant in one case: what each round measured, merged."""
+    """One contestant in one case: what the rounds measured, merged."""
 
     case: str
     client: str
@@ -78,10 +86,6 @@ class Row:
 
 def median(values: Sequence[float]) -> float:
     return statistics.median(values)
-
-
-def rounds(count: int, measure: Callable[[], dict[str, float]]) -> list[dict[str, float]]:
-    return [measure() for _ in range(count)]
 
 
 def merged(found: Sequence[dict[str, float]], worst: Sequence[str] = ()) -> dict[str, float]:
@@ -96,8 +100,12 @@ def arguments(description: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS)
     parser.add_argument("--check", action="store_true", help="fail where a bound is not kept")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    return parser.parse_args()
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--out", type=Path, help="a directory for the figures, JSON and Markdown")
+    args = parser.parse_args()
+    if args.check and args.rounds < LEAST_ROUNDS:
+        parser.error(f"--check wants at least {LEAST_ROUNDS} rounds")
+    return args
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -115,23 +123,34 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def finish(name: str, rows: Sequence[Row], args: argparse.Namespace) -> None:
-    """Print the table, write the JSON, and fail if a bound was asked for and not kept."""
+def finish(name: str, rows: Sequence[Row], server: Server, args: argparse.Namespace) -> None:
+    """Print the table, write the figures, and fail if a bound was asked for and not kept."""
+    if not rows:
+        print(f"{name}: no case has {args.only!r} in its name")
+        sys.exit(args.check)
     machine = {
         "python": platform.python_version(),
         "ttsmux": version("ttsmux"),
         "websockets": version("websockets"),
+        "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
+        "server on another core": server.apart,
+        "load at the end": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
-    print(f"\n{name}, {args.rounds} rounds, medians; handshake {HANDSHAKE_MS:g} ms, "
-          f"TTFA {TTFA_MS:g} ms; {machine}\n")  # fmt: skip
-    print(table(rows))
-    if args.json:
-        found = {"name": name, "rounds": args.rounds, "machine": machine}
-        found["rows"] = [attrs.asdict(row) for row in rows]
-        args.json.write_text(json.dumps(found, indent=2))
+    said = (
+        f"`python -m benchmarks.{name} --rounds {args.rounds}`: medians over the rounds; "
+        f"handshake {HANDSHAKE_MS:g} ms, TTFA {TTFA_MS:g} ms; "
+        + ", ".join(f"{key} {value}" for key, value in machine.items())
+    )
+    shown = f"{said}\n\n{table(rows)}\n"
+    print(shown)
+    if args.out:
+        figures = {"name": name, "rounds": args.rounds, "machine": machine}
+        figures |= {"handshake_ms": HANDSHAKE_MS, "ttfa_ms": TTFA_MS}
+        figures["rows"] = [attrs.asdict(row) for row in rows]
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
+        (args.out / f"{name}.md").write_text(shown)
     broken = [row for row in rows if row.kept is False]
-    if args.check and args.rounds < LEAST_ROUNDS:
-        sys.exit(f"--check wants at least {LEAST_ROUNDS} rounds")
     if args.check and broken:
         sys.exit("not kept: " + "; ".join(f"{row.case}, {row.client}" for row in broken))

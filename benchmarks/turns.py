@@ -8,15 +8,12 @@ one that dials for each turn. Server on the other core. ``python -m benchmarks.t
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 
-import websockets
-
 import ttsmux
 
-from . import harness
+from . import harness, raw
 from .harness import TTFA_MS, Row, Server, Simulated
 
 TURNS = 10
@@ -24,7 +21,7 @@ ADDED_MS = 3.0
 TEXT = "This is turn number {}, and it is as long as a turn is."
 
 
-def ttsmux_sync(provider: str, server: Simulated) -> list[float]:
+def threads(provider: str, server: Simulated) -> list[float]:
     found = []
     with ttsmux.Client(provider, base_url=server.url, voice=server.voice) as tts:
         tts.prewarm()
@@ -37,7 +34,7 @@ def ttsmux_sync(provider: str, server: Simulated) -> list[float]:
     return found
 
 
-def ttsmux_async(provider: str, server: Simulated) -> list[float]:
+def tasks(provider: str, server: Simulated) -> list[float]:
     async def run() -> list[float]:
         found = []
         async with ttsmux.AsyncClient(provider, base_url=server.url, voice=server.voice) as tts:
@@ -53,52 +50,18 @@ def ttsmux_async(provider: str, server: Simulated) -> list[float]:
     return asyncio.run(run())
 
 
-def messages(provider: str, voice: str, number: int) -> tuple[list[str], str]:
-    """Return what a hand-written client sends for one turn, and the type that ends it."""
-    text = TEXT.format(number)
-    if provider == "xai":
-        sent = [{"type": "text.delta", "delta": text}, {"type": "text.done"}]
-        return [json.dumps(message) for message in sent], "audio.done"
-    id = {"client_req_id": f"turn-{number}"}
-    setup = {"type": "setup", "voice_id": voice, "output_format": "pcm_24000"}
-    sent = [
-        {**setup, "close_ws_on_eos": False, **id},
-        {"type": "text", "text": text, **id},
-        {"type": "end_of_stream", **id},
-    ]
-    return [json.dumps(message) for message in sent], "end_of_stream"
-
-
-def address(provider: str, server: Simulated) -> str:
-    if provider == "gradium":
-        return f"{server.url}/api/speech/tts"
-    query = f"language=en&voice={server.voice}&codec=pcm&sample_rate=24000"
-    return f"{server.url}/v1/tts?{query}"
-
-
-async def one_turn(
-    socket: websockets.ClientConnection, provider: str, voice: str, number: int
-) -> float:
-    sent, end = messages(provider, voice, number)
-    for message in sent:
-        await socket.send(message)
-    first = 0.0
-    async for message in socket:
-        kind = json.loads(message)["type"]
-        if kind.startswith("audio") and kind != end and not first:
-            first = time.perf_counter()
-        if kind == end:
-            break
-    return first
-
-
 def raw_kept(provider: str, server: Simulated) -> list[float]:
     async def run() -> list[float]:
         found = []
-        async with websockets.connect(address(provider, server), compression=None) as socket:
+        async with await raw.connect(provider, server) as socket:
             for number in range(TURNS):
                 began = time.perf_counter()
-                found.append(await one_turn(socket, provider, server.voice, number) - began)
+                await raw.speak(socket, provider, server.voice, number, TEXT.format(number))
+                audio = raw.listen(socket, provider, number)
+                await anext(audio)
+                found.append(time.perf_counter() - began)
+                async for _ in audio:
+                    pass
         return found
 
     return asyncio.run(run())
@@ -109,16 +72,23 @@ def raw_dialled(provider: str, server: Simulated) -> list[float]:
         found = []
         for number in range(TURNS):
             began = time.perf_counter()
-            async with websockets.connect(address(provider, server), compression=None) as socket:
-                found.append(await one_turn(socket, provider, server.voice, number) - began)
+            async with await raw.connect(provider, server) as socket:
+                await raw.speak(socket, provider, server.voice, number, TEXT.format(number))
+                audio = raw.listen(socket, provider, number)
+                await anext(audio)
+                found.append(time.perf_counter() - began)
+                async for _ in audio:
+                    pass
         return found
 
     return asyncio.run(run())
 
 
-CLIENTS: dict[str, Callable[[str, Simulated], list[float]]] = {
-    "ttsmux, threads": ttsmux_sync,
-    "ttsmux, asyncio": ttsmux_async,
+OURS: dict[str, Callable[[str, Simulated], list[float]]] = {
+    "ttsmux, threads": threads,
+    "ttsmux, asyncio": tasks,
+}
+OTHERS: dict[str, Callable[[str, Simulated], list[float]]] = {
     "raw websockets, socket kept": raw_kept,
     "raw websockets, dial each turn": raw_dialled,
 }
@@ -126,37 +96,42 @@ CLIENTS: dict[str, Callable[[str, Simulated], list[float]]] = {
 
 def main() -> None:
     args = harness.arguments(__doc__ or "")
-    rows = []
+    rows: list[Row] = []
     with Server() as server:
-        for provider in ("gradium", "xai"):
-            found: dict[str, list[dict[str, float]]] = {name: [] for name in CLIENTS}
-            for _ in range(args.rounds):
-                for name, client in CLIENTS.items():  # interleaved: all see the same weather
-                    with server.simulate(provider) as simulated:
-                        turns = client(provider, simulated)
-                    seen = simulated.seen
-                    found[name].append(
-                        {
-                            "median ms": round(1000 * harness.median(turns), 1),
-                            "worst ms": round(1000 * max(turns), 1),
-                            "leased": float(str(seen["leased"])),
-                            "dials": float(str(seen["dials"])),
-                        }
-                    )
-            for name, each in found.items():
-                values = harness.merged(each)
-                ours = name.startswith("ttsmux")
-                kept = values["median ms"] <= TTFA_MS + ADDED_MS and values["leased"] == 1
-                rows.append(
-                    Row(
-                        f"{provider}, {TURNS} turns",
-                        name,
-                        values,
-                        f"median ≤ {TTFA_MS + ADDED_MS:g} ms, 1 leased" if ours else "",
-                        kept if ours else None,
-                    )
-                )
-    harness.finish("turns", rows, args)
+        for provider in raw.PROVIDERS:
+            if args.only in provider:
+                rows += _measure(provider, server, args.rounds)
+        harness.finish("turns", rows, server, args)
+
+
+def _measure(provider: str, server: Server, rounds: int) -> list[Row]:
+    clients = OURS | OTHERS
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in clients}
+    for _ in range(rounds):
+        for name, client in clients.items():  # interleaved: all see the same weather
+            with server.simulate(provider) as simulated:
+                turns = client(provider, simulated)
+            found[name].append(_values(turns, simulated))
+    return [_row(provider, name, each) for name, each in found.items()]
+
+
+def _values(turns: list[float], server: Simulated) -> dict[str, float]:
+    leased = server.seen["leased"]
+    return {
+        "median ms": round(1000 * harness.median(turns), 1),
+        "worst ms": round(1000 * max(turns), 1),
+        "leased": leased,
+        "spares": server.seen["dials"] - leased,
+    }
+
+
+def _row(provider: str, name: str, found: list[dict[str, float]]) -> Row:
+    values = harness.merged(found, worst=["leased"])
+    title = f"{provider}, {TURNS} turns"
+    if name not in OURS:
+        return Row(title, name, values)
+    kept = values["median ms"] <= TTFA_MS + ADDED_MS and values["leased"] == 1
+    return Row(title, name, values, f"median ≤ {TTFA_MS + ADDED_MS:g} ms, 1 leased", kept)
 
 
 if __name__ == "__main__":

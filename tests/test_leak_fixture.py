@@ -1,6 +1,8 @@
 """The leak fixture catches what it is for: here every kind of leak is planted."""
 
 import contextlib
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +15,8 @@ import anyio
 import pytest
 
 from tests import _leaks
+from ttsmux.simulate.engines import EngineUnavailable
+from ttsmux.simulate.engines.espeak import EspeakEngine
 
 BLINK = 0.05
 """Long enough for what is leaving, short where nothing will."""
@@ -71,6 +75,24 @@ def test_a_dead_child_that_nobody_waited_for_is_a_leak() -> None:
     assert "child process" in leak
     child.wait()
     assert _leaks.since(before, BLINK) == []
+
+
+def test_an_engine_that_nobody_closed_is_a_leak() -> None:
+    """Its worker is a process like any other, and a thread of ours reads what it says."""
+    before = _leaks.snapshot()
+    engine = EspeakEngine()
+    try:
+        engine.start()
+    except EngineUnavailable as exc:
+        pytest.skip(str(exc))
+    try:
+        child, thread = sorted(_leaks.since(before, BLINK))
+    finally:
+        engine.close()
+    (worker,) = re.findall(r"child process (\d+)", child)
+    assert int(worker) != os.getpid()
+    assert "thread 'ttsmux-espeak'" in thread
+    assert _leaks.since(before, grace=10) == []
 
 
 def test_what_is_leaving_gets_its_grace() -> None:

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from click.testing import CliRunner
 
-from ttsmux.audio import RATES
 from ttsmux.cli.app import app
 from ttsmux.client.options import adapter_names, find_adapter
 from ttsmux.core.route import Route
@@ -154,7 +153,9 @@ def _formats(words: str) -> set[str]:
     """Return the formats that *words* name; "`a` to `b`" has all rates between."""
     named = set(re.findall(r"`(\w+)`", words))
     for low, high in re.findall(r"`pcm_(\d+)` to `pcm_(\d+)`", words):
-        named |= {f"pcm_{rate}" for rate in RATES if int(low) <= rate <= int(high)}
+        every = {format for name in PROVIDERS for format in find_adapter(name).traits.formats}
+        rates = (int(name[4:]) for name in every if name.startswith("pcm_"))
+        named |= {f"pcm_{rate}" for rate in rates if int(low) <= rate <= int(high)}
     return named
 
 

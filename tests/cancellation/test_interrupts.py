@@ -36,6 +36,9 @@ from ttsmux.simulate import Simulator
 
 T = TypeVar("T")
 
+# Hundreds of clients each: on a busy machine more than the minute that a test has.
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(ttsmux.__file__).parent
 SHELL = {
     str(ROOT / "client" / name)

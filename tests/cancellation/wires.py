@@ -146,7 +146,7 @@ async def send(sweep: WireSweep) -> None:
             taken = True
         except SendError:
             taken = False
-        await transport.close(0.5)
+        await transport.close(BOUND)
     _ended_once(sweep)
     if taken and sweep.arrived[-1:] != [b"third"]:
         raise Fault("the peer did not get what was sent after a send that was cancelled")

@@ -1,13 +1,17 @@
 """The command as such: versions, help, and life without the extra."""
 
+import re
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
 from tests.cli.shell import COMMAND, invoke, run
 from ttsmux import __version__, cli
 from ttsmux.cli.app import COMMANDS
+from ttsmux.client.options import adapter_names
+from ttsmux.simulate import PROVIDERS
 
 WITHOUT = "import sys; sys.modules[{!r}] = None; from ttsmux.cli import main; sys.exit(main())"
 NEEDS = "the ttsmux command needs click and rich: pip install 'ttsmux[cli]'\n"
@@ -63,3 +67,12 @@ def test_a_simulator_loads_no_client() -> None:
     loaded = set(out.split())
     assert "ttsmux.simulate" in loaded and "ttsmux.cli.say" not in loaded
     assert not {"ttsmux.client", "ttsmux.client.sync", "rich.table"} & loaded
+
+
+def test_no_command_knows_a_provider() -> None:
+    """They go by entry points, traits and the list of simulators, so that another one fits in."""
+    names = "|".join({*PROVIDERS, *adapter_names()})
+    for path in Path(cli.__file__).parent.glob("*.py"):
+        found = re.findall(rf"(?i)(?<![a-z0-9])(?:{names})(?![a-z0-9])", path.read_text())
+        assert not found, f"{path.name} names {found}"
+    assert set(PROVIDERS) <= set(adapter_names())

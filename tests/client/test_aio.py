@@ -88,10 +88,10 @@ async def test_leaving_a_scope_interrupts(sim: AsyncSimulator) -> None:
     """A cancelled reader leaves its `async with`, and the provider is told."""
     sim.inject("stall@request:1,chunk:1")
     async with client_of(sim) as client:
-        with anyio.move_on_after(0.1):
+        with anyio.CancelScope() as scope:
             async with client.speak(LONG) as speech:
                 async for _ in speech:
-                    pass
+                    scope.cancel()
         assert speech.outcome is ttsmux.Outcome.INTERRUPTED
         await sim.await_for(lambda log: received(log, "text.clear"))
 

@@ -298,6 +298,7 @@ class Ending:
             try:
                 self.saw.append(peer.sock.recv(1))  # cut, before we have answered
             except TimeoutError:
+                self.saw.append("not cut")
                 peer.sock.settimeout(PATIENCE)
                 peer.send(b"\x88\x02\x03\xe8")
                 self.saw.append(peer.sock.recv(1))
@@ -307,7 +308,7 @@ class Ending:
             self.done.set()
 
 
-CLEANLY = [(8, b"\x03\xe8"), b""]
+CLEANLY = [(8, b"\x03\xe8"), "not cut", b""]
 
 
 def test_a_dial_that_is_given_up_as_it_succeeds_is_closed_cleanly(

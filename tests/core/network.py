@@ -1074,9 +1074,10 @@ class World:
         coming = sum(c.coming for c in lane.connections)
         free = sum(c.free_seats for c in lane.connections if not c.outdated)
         limit = lane.plan.traits.max_muted
-        if fixed is None and limit is not None and any(c.muted for c in lane.connections):
+        muting = fixed or (fixed is None and any(c.muted for c in lane.connections))
+        if limit is not None and muting:
             # What muted generations leave of a connection is counted, not its seats.
-            seats, spare = min(seats, limit), 4
+            seats, spare = min(seats, limit), 4 if fixed is None else fixed
             free = sum(c.bearable for c in lane.connections)
         supply = (coming - 1) * seats + free
         self.require(supply < len(waiting) + spare, f"{conn!r} was dialled for nobody")

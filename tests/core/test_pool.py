@@ -510,6 +510,18 @@ def test_a_muting_provider_has_spares_only_while_something_is_muted() -> None:
     assert len(harness.wires) == 2
 
 
+def test_a_fixed_number_of_spares_is_counted_in_interruptions_where_those_use_seats_up() -> None:
+    """Eight seats of which two may be muted are worth two barge-ins, not eight."""
+    shape = traits(MULTIPLEXED, seats=8, slots=10, max_muted=2, ping=None)
+    harness = opened(shape, settings(min_idle=3, max_size=8))
+    assert len(harness.wires) == 2
+    speech = harness.speak("x. ", end=False)
+    assert len(harness.wires) == 2, "one of four is under way"
+    harness.interrupt(speech)
+    harness.speak("y. ", end=False)
+    assert len(harness.wires) == 3, "two of four are gone"
+
+
 def test_a_barrier_is_a_spare_to_be_once_one_was_acknowledged() -> None:
     """Before that nobody knows whether the provider keeps its word."""
     harness = opened(QUIET, settings(min_idle=1, max_size=4))

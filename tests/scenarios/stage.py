@@ -12,16 +12,21 @@ import sys
 import threading
 import time
 import traceback
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, ClassVar, TypeVar
 
 import anyio
 import anyio.to_thread
 import attrs
+import msgspec
 
 import ttsmux
 from tests import _leaks
+from ttsmux.adapter import Adapter, Signal
+from ttsmux.client.options import find_adapter
 from ttsmux.core.states import SpeechState
 from ttsmux.simulate import AsyncSimulator
 from ttsmux.simulate.engines.tone import ToneEngine, decode_text, tags
@@ -29,7 +34,7 @@ from ttsmux.simulate.engines.tone import ToneEngine, decode_text, tags
 T = TypeVar("T")
 
 ID_FIELDS = ("client_req_id", "context_id")
-DEADLINE = 20.0
+DEADLINE = 45.0
 """Seconds that any script may take, however slow the machine."""
 RATE = 24000
 KEY = "a-key-that-only-tests-have"
@@ -48,7 +53,7 @@ RUNTIMES = tuple(
 
 Script = Callable[["World"], Coroutine[Any, Any, None]]
 Condition = Callable[[], object]
-Trace = dict[str, object]
+Trace = dict[str, Any]
 
 
 # --- the two faces --------------------------------------------------------------------------------
@@ -209,17 +214,18 @@ class World:
     """A simulator, a client on it, and the notes of what came of the speeches."""
 
     def __init__(
-        self, stage: Threads | Tasks, sim: AsyncSimulator, defaults: dict[str, Any]
+        self, stage: Threads | Tasks, sim: AsyncSimulator, ear: Ear, defaults: dict[str, Any]
     ) -> None:
         self.stage = stage
         self.sim = sim
+        self.ear = ear
         self.provider = sim.provider
         self.takes: list[Take] = []
         self.notes: list[object] = []
         self._defaults = defaults
         self.client: Any = None
 
-    def make_client(self, adapter: ttsmux.Gradium | None = None, **changes: Any) -> Any:
+    def make_client(self, adapter: Adapter | None = None, **changes: Any) -> Any:
         settings = {
             "base_url": self.sim.url,
             "api_key": KEY,
@@ -290,7 +296,12 @@ class World:
 
     def trace(self, chance: Iterable[str]) -> Trace:
         """Return what must be the same on every runtime, without the parts that are *chance*."""
-        trace: Trace = {"notes": self.notes, "wire": wire(self.sim), "dials": self.sim.dials}
+        trace: Trace = {
+            "notes": self.notes,
+            "wire": wire(self.sim),
+            "dials": self.sim.dials,
+            "nobody's signals": self.ear.nobodys,
+        }
         for n, take in enumerate(self.takes):
             trace |= {f"{n} {name}": fact for name, fact in take.facts().items()}
         return {key: fact for key, fact in trace.items() if key.split()[-1] not in chance}
@@ -392,7 +403,11 @@ class Take:
     def facts(self) -> dict[str, object]:
         """Return what must be the same on every runtime."""
         outcome = self.speech.outcome
+        signals = self._signals()
         return {
+            # Which generation the server says it is, is in its sound; which it is, may be chance.
+            "signals": [[entry for entry, _ in attempt] for attempt in signals],
+            "sound": [[check for _, check in attempt if check] for attempt in signals],
             "chunks": [(c.start, len(c.data), _rounded(c.marks)) for c in self.chunks],
             "heard": self.heard,
             # Of others, what came and was not read is chance.
@@ -403,6 +418,22 @@ class Take:
             "attempts": self.speech.metrics.attempts,
             "characters": self.speech.metrics.characters,
         }
+
+    def _signals(self) -> list[Log]:
+        """Return what was decoded for each attempt; of one cut short, as far as it was read."""
+        attempts = self.world.ear.attempts(self.speech._core.number)
+        if not attempts or self.speech.outcome is ttsmux.Outcome.COMPLETED:
+            return attempts
+        *before, last = attempts
+        failed = self.speech.outcome is ttsmux.Outcome.FAILED
+        left = len(self.audio)
+        kept: Log = []
+        for entry, check in last:
+            # What came and was not read is chance; but not the failure behind it.
+            if left > 0 or (failed and entry["signal"] in ("Failed", "unreadable")):
+                kept.append((entry, check))
+            left -= entry["data"] if entry["signal"] == "Audio" else 0
+        return [*before, kept]
 
 
 def _rounded(marks: Iterable[ttsmux.Mark]) -> list[tuple[str, float, float]]:
@@ -418,6 +449,85 @@ def facts_of(exc: BaseException) -> dict[str, object]:
         **found,
         "delivered": attrs.astuple(delivered) if attrs.has(type(delivered)) else delivered,
     }
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+Log = list[tuple[dict[str, Any], int]]
+"""Signals of one generation: each with its fields, and for audio a checksum of its bytes."""
+
+
+class Ear:
+    """Hears what an adapter says that messages mean, and of which speech they are."""
+
+    def __init__(self) -> None:
+        self.nobodys: list[dict[str, Any]] = []
+        """Signals that came before anything was opened there."""
+        self._by_speech: dict[int, list[Log]] = {}
+        self._logs: dict[object, Log] = {}
+        """By the id of a generation, and by a wire for what comes without an id."""
+
+    @contextmanager
+    def at(self, kind: type[Adapter]) -> Iterator[None]:
+        """Listen to *kind* until the block is left."""
+        before = {name: kind.__dict__.get(name) for name in ("open", "decode", "decode_binary")}
+        opened, decode, decode_binary = kind.open, kind.decode, kind.decode_binary
+
+        def opens(adapter: Adapter, gen: Any) -> Any:
+            log: Log = []
+            self._by_speech.setdefault(gen.speech.number, []).append(log)
+            self._logs[gen.id] = self._logs[gen.conn._wire] = log
+            return opened(adapter, gen)
+
+        def decodes(how: Any) -> Any:
+            def decoding(adapter: Adapter, data: bytes, wire: Any) -> Any:
+                try:
+                    signals = tuple(how(adapter, data, wire))
+                except Exception as exc:
+                    self._put(wire, {"signal": "unreadable", "error": type(exc).__name__}, 0)
+                    raise
+                for signal in signals:
+                    id = getattr(signal, "id", None)
+                    self._put(wire if id is None else id, *_plain(signal))
+                return signals
+
+            return decoding
+
+        kind.open, kind.decode = opens, decodes(decode)  # type: ignore[method-assign]
+        kind.decode_binary = decodes(decode_binary)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            for name, method in before.items():
+                if method is None:
+                    delattr(kind, name)
+                else:
+                    setattr(kind, name, method)
+
+    def _put(self, whose: object, entry: dict[str, Any], check: int) -> None:
+        log = self._logs.get(whose)
+        if log is None:
+            self.nobodys.append(entry)
+        else:
+            log.append((entry, check))
+
+    def attempts(self, speech: int) -> list[Log]:
+        """Return what was heard for the speech of that number, generation by generation."""
+        return self._by_speech.get(speech, [])
+
+
+def _plain(signal: Signal) -> tuple[dict[str, Any], int]:
+    """Return *signal* as plain values, at once: the core adds to errors what it knows."""
+    entry: dict[str, Any] = {"signal": type(signal).__name__, **msgspec.structs.asdict(signal)}
+    check = 0
+    if entry.get("id") is not None:
+        entry["id"] = "ID"
+    if "error" in entry:
+        entry["error"] = facts_of(entry["error"])
+    if "data" in entry:
+        check = zlib.crc32(entry["data"])
+        entry["data"] = len(entry["data"])
+    return entry, check
 
 
 # --- sound and wire -------------------------------------------------------------------------------
@@ -496,12 +606,13 @@ def play(
     provider, _, endpoint = provider.partition(":")
     if endpoint:
         client = {"endpoint": endpoint, **(client or {})}
+    ear = Ear()
     if "faults" in simulator:
         # Time for all frames of a request to arrive before anything goes wrong.
         simulator.setdefault("ttfa_ms", 15)
 
     async def whole() -> Trace:
-        world = World(stage, sim, client or {})
+        world = World(stage, sim, ear, client or {})
         world.client = world.make_client()
         try:
             await script(world)
@@ -509,5 +620,8 @@ def play(
             await world.close()
         return world.trace(chance)
 
-    with AsyncSimulator(provider, engine="tone", **simulator) as sim:
+    with (
+        AsyncSimulator(provider, engine="tone", **simulator) as sim,
+        ear.at(find_adapter(provider)),
+    ):
         return stage.run(whole())

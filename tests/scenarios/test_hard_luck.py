@@ -76,7 +76,7 @@ class Blocked:
         try:
             yield "one two three "
             self.entered.set()
-            self.go.wait(30)
+            self.go.wait(60)
             yield "four"
         finally:
             self.closed.set()
@@ -94,11 +94,10 @@ def test_a_source_that_blocks_in_next(runtime: str) -> None:
         (await w.speak("a neighbour").rest()).said()
         take.interrupt()
         (await take.rest()).broke_off("one two three")
-        began = time.monotonic()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             await w.stage.close(w.client)
-        assert time.monotonic() < began + 3.0
+        assert not source.closed.is_set()  # it blocks for longer than a script may take
         if runtime == "threads":
             assert [w.category for w in told] == [ResourceWarning]
             assert "blocked in next()" in str(told[0].message)
@@ -116,17 +115,18 @@ def test_a_peer_that_stops_reading_while_we_write(runtime: str, provider: str) -
     """The send deadline ends it; the next speech gets another connection."""
 
     async def script(w: World) -> None:
-        began = time.monotonic()
-        take = await w.speak("hippopotamus " * 2**20).rest()
+        # More than sockets take by themselves.
+        take = await w.speak(["hippopotamus " * 2**9] * 2**11).rest()
         take.failed(ttsmux.ConnectionLost, retryable=True)
-        assert time.monotonic() < began + 3.0
         (await w.speak("and on").rest()).said()
 
+    # Any other deadline comes after that of the script.
+    limits = ttsmux.Timeouts(send=0.2, first_audio=60.0, gap=60.0, pong=60.0)
     play(
         runtime,
         provider,
         script,
-        client={"timeouts": ttsmux.Timeouts(send=0.2), "retry": ttsmux.RetryPolicy(attempts=1)},
+        client={"timeouts": limits, "retry": ttsmux.RetryPolicy(attempts=1)},
         faults=["silence@connect:1"],
     )
 
@@ -167,15 +167,24 @@ def _connections(w: World) -> list[Connection]:
     return sorted(w.client._engine.mux._pool.connections, key=lambda conn: conn.number)
 
 
+@attrs.frozen(kw_only=True)
+class Patient(ttsmux.XAI):
+    """xAI, whose acknowledgement may take longer than any script."""
+
+    traits: ClassVar[Traits] = attrs.evolve(ttsmux.XAI.traits, acknowledgement=60.0)
+
+
 @on_every_runtime
 def test_one_connection_and_a_cancel_that_is_never_acknowledged(runtime: str) -> None:
-    """The next turn does not wait for a provider's silence: a quarter of a second at most."""
+    """The next turn does not wait for it: the barrier is cut short where its place is needed."""
 
     async def script(w: World) -> None:
+        await w.stage.close(w.client)
+        w.client = w.make_client(Patient())
         (await w.speak(LONG).read(2)).interrupt()
-        began = time.monotonic()
         (await w.speak("the next turn").rest()).said()
-        assert time.monotonic() < began + 1.4
+        assert received(w.sim.log, "text.clear")
+        assert w.sim.dials == 2
 
     pool = ttsmux.PoolLimits(max_size=1)
     play(runtime, "xai", script, client={"pool": pool}, faults=["no-ack@request:1"], rtf=0.02)
@@ -432,16 +441,14 @@ def test_a_client_that_is_not_closed(runtime: str) -> None:
 @on_every_runtime
 @on_both_providers
 def test_close_ends_what_others_wait_for(runtime: str, provider: str) -> None:
-    """Readers in other threads or tasks get a ClosedError, soon."""
+    """Readers in other threads or tasks get a ClosedError."""
 
     async def script(w: World) -> None:
         takes = [w.speak(f"speech {n}") for n in range(4)]
 
         async def close() -> None:
             await w.seen(lambda log: len(events(log, "generation")) == 4)
-            began = time.monotonic()
             await w.stage.close(w.client)
-            assert time.monotonic() < began + 2.0
 
         await w.together(*(take.rest() for take in takes), close())
         for take in takes:
@@ -452,7 +459,9 @@ def test_close_ends_what_others_wait_for(runtime: str, provider: str) -> None:
         await w.stage.close(w.client)
         assert w.client.pool_stats().size == 0
 
-    play(runtime, provider, script, ttfa_ms=60_000)
+    # Neither audio nor a closing handshake that was waited for in vain would come in time.
+    limits = ttsmux.Timeouts(close=60.0)
+    play(runtime, provider, script, client={"timeouts": limits}, ttfa_ms=60_000)
 
 
 @on_every_runtime
@@ -461,8 +470,9 @@ def test_a_bad_option_costs_the_others_nothing(runtime: str) -> None:
 
     async def script(w: World) -> None:
         take = await w.speak(LONG[:60]).read(1)
-        for options in ({"voice": 7}, {"format": 3}, {"speed": object()}, {"nonsense": 1}):
-            w.refusal(lambda options=options: w.speak("x", **options), ttsmux.ConfigError)
+        for options in ({"voice": 7}, {"format": 3}, {"speed": object()}):
+            w.refusal(lambda options=options: w.speak("x", **options), ttsmux.WrongType)
+        w.refusal(lambda: w.speak("x", nonsense=1), ttsmux.ConfigError)
         (await take.rest()).said()
 
     play(runtime, "xai", script, rtf=0.02)

@@ -53,10 +53,14 @@ def test_eight_speeches_share_one_gradium_socket(runtime: str) -> None:
     play(runtime, "gradium", script, rtf=0.005, ttfa_ms=20)
 
 
+async def _barge_in_once(w: World) -> None:
+    n = len(w.takes)
+    (await w.speak(f"turn {n} {LONG}").read(1 + n % 3)).interrupt()
+
+
 async def _barge_in(w: World, turns: int) -> None:
-    for n in range(turns):
-        take = await w.speak(f"turn {n} {LONG}").read(1 + n % 3)
-        take.interrupt()
+    for _ in range(turns):
+        await _barge_in_once(w)
     await w.speak("and this is the end").rest()
 
 
@@ -86,13 +90,17 @@ def test_fifty_barge_ins_hear_no_stale_byte(
     monkeypatch.setattr(XAI, "traits", attrs.evolve(XAI.traits, acknowledgement=60.0))
 
     async def script(w: World) -> None:
-        await _barge_in(w, TURNS)
+        # A machine that is busy may sleep through the time in which old audio could have come; such
+        # a turn shows nothing, and another is taken in its place.
+        while len(spoke_on(w)) < TURNS and len(w.takes) < TURNS + 10:
+            await _barge_in_once(w)
+        await w.speak("and this is the end").rest()
         for take in w.takes[:-1]:
             take.broke_off()
         w.takes[-1].said()
         assert not strangers(w.takes)
-        assert len(received(w.sim.log, "text.clear")) == TURNS
-        await w.seen(lambda log: len(spoke_on(w)) == TURNS)
+        assert len(received(w.sim.log, "text.clear")) == len(w.takes) - 1
+        await w.seen(lambda log: len(spoke_on(w)) >= TURNS)
         assert not events(w.sim.log, "violation")
 
     play(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from .scripts import SCENARIOS, Scenario
+from ttsmux.adapter import Note
+from ttsmux.adapters.xai import XAI
+
+from .scripts import SCENARIOS, Scenario, whole_text
 from .stage import RUNTIMES, play
 
 CASES = [
@@ -34,3 +37,17 @@ def test_scenario(scenario: Scenario, provider: str) -> None:
 
 def test_scenarios_have_names_of_their_own() -> None:
     assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
+
+
+def test_a_signal_that_changes_nothing_for_the_speech_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One runtime that decoded something else would stand out, even if it sounded the same."""
+    trace = play("threads", "xai", whole_text)
+    decode = XAI.decode
+    monkeypatch.setattr(XAI, "decode", lambda *args: (*decode(*args), Note("a hum")))
+    other = play("threads", "xai", whole_text)
+    assert {name for name, fact in trace.items() if other[name] != fact} == {"0 signals"}
+    (signals,) = trace["0 signals"]
+    lengths = [s["data"] for s in signals if s["signal"] == "Audio"]
+    assert lengths == [length for _, length, _ in trace["0 chunks"]] and len(lengths) > 1

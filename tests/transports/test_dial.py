@@ -285,7 +285,7 @@ def test_a_server_that_never_answers(runtime: Runtime) -> None:
         error = error_of(runtime, secretive(server.url()), timeout=0.3)
         assert type(error) is ConnectTimeout
         assert error.message == "no connection within 0.3 s"
-        assert 0.25 < time.monotonic() - began < 1.5
+        assert 0.25 < time.monotonic() - began < PATIENCE
         server.settle()
 
 
@@ -315,7 +315,7 @@ def test_an_answer_that_drips_has_one_budget(runtime: Runtime) -> None:
     with Listener(script) as server:
         began = time.monotonic()
         assert type(error_of(runtime, Target(url=server.url()), timeout=0.4)) is ConnectTimeout
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < PATIENCE
 
 
 def _at_connect(peer: Peer) -> None:

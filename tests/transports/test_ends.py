@@ -142,7 +142,7 @@ def test_close_while_reading_a_peer_that_does_not_answer(
         began = time.monotonic()
         line.close(0.3)
         assert line.end() == Closed(None)
-        assert 0.25 < time.monotonic() - began < 1.5
+        assert 0.25 < time.monotonic() - began < PATIENCE
 
 
 def test_close_while_the_peer_talks_on(runtime: Runtime) -> None:
@@ -159,7 +159,7 @@ def test_close_while_the_peer_talks_on(runtime: Runtime) -> None:
         began = time.monotonic()
         line.close(0.3)
         assert line.end() == Closed(None)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < PATIENCE
 
 
 def test_close_after_the_peer_closed(runtime: Runtime) -> None:
@@ -170,7 +170,7 @@ def test_close_after_the_peer_closed(runtime: Runtime) -> None:
         line.close(PATIENCE)
         line.close(PATIENCE)
         line.abort()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < PATIENCE
 
 
 def test_close_and_abort_without_a_reader(runtime: Runtime) -> None:
@@ -182,6 +182,29 @@ def test_close_and_abort_without_a_reader(runtime: Runtime) -> None:
         line.abort()
         line.read()
         assert line.end() == Closed(None)
+
+
+def test_close_before_the_reader_has_begun(runtime: Runtime) -> None:
+    """Its thread was slow to come: the peer was cut off in the middle of the handshake."""
+    asked = threading.Event()
+    late = threading.Event()
+
+    def script(peer: Peer) -> None:
+        assert peer.receive()[0] == CLOSE
+        asked.set()
+        assert late.wait(PATIENCE)
+        peer.send(closing(1000))
+        assert peer.sock.recv(1) == b""
+
+    with serve(script) as server:
+        line = runtime.dial(Target(url=server.url()))
+        closer = threading.Thread(target=line.close, args=(PATIENCE,))
+        closer.start()
+        assert asked.wait(PATIENCE)
+        line.read()
+        late.set()
+        assert line.end() == Closed(1000)
+        closer.join(PATIENCE)
 
 
 def test_a_second_close_frame_is_not_sent(runtime: Runtime) -> None:
@@ -286,7 +309,7 @@ def test_a_peer_that_stops_reading_runs_into_the_send_deadline(
         began = time.monotonic()
         with pytest.raises(SendError, match=r"took nothing for 0\.3 s"):
             line.send(LARGE, LARGE)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < PATIENCE
         count = len(line.sink.messages)
         assert count > 1
         if tls and runtime.name == "trio":
@@ -313,16 +336,16 @@ def test_a_slow_reader_is_no_dead_one(runtime: Runtime, authority: Authority, tl
             pause = left - 1024 * 1024
             while left > max(pause, 0):
                 left -= len(peer.sock.recv(min(left, 65536)))
-            time.sleep(0.03)
+            time.sleep(0.1)
         took.append(time.monotonic() - began)
         peer.send(closing(1000))
 
     with serve(script, authority.server() if tls else None) as server:
-        line = runtime.connect(server.url(), ssl_context=authority.client(), send_timeout=0.25)
+        line = runtime.connect(server.url(), ssl_context=authority.client(), send_timeout=1.0)
         line.send(LARGE)
         line.send_last(LARGE)
         assert line.end() == Closed(1000)
-    assert took[0] > 0.4
+    assert took[0] > 1.2
 
 
 def test_a_cancelled_send_spoils_the_connection(loop: Runtime) -> None:

@@ -165,8 +165,12 @@ def status(text: str, *, shown: bool = True) -> Iterator[Callable[[str], None]]:
 
 
 def remark(text: str) -> None:
-    """Say something by the way, on standard error."""
-    click.secho(text, err=True, dim=True)
+    """Say something by the way, on standard error; folded at spaces on a terminal."""
+    console = _console(err=True)
+    if console.is_terminal:
+        console.print(Text(text, "dim"))
+    else:
+        click.echo(text, err=True)
 
 
 def _console(err: bool) -> Console:

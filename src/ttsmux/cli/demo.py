@@ -144,7 +144,7 @@ class Spoken:
 @click.option(
     "--rtf",
     type=float,
-    default=0.25,
+    default=0.1,
     show_default=True,
     help="Seconds a second of audio takes them.",
 )

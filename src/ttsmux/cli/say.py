@@ -70,7 +70,8 @@ def command(ctx: click.Context, /, text: str, as_json: bool, **settings: Any) ->
     Speak TEXT, or standard input if it is "-".
 
     Standard input is spoken as it arrives. The key comes from the provider's environment variable,
-    such as GRADIUM_API_KEY; --simulate needs none. Before a text that starts with a dash, put "--".
+    which "ttsmux providers" names; --simulate needs none. Before a text that starts with a dash,
+    put "--".
 
     Ctrl-C interrupts the speech: a file then holds what was received. A speech that fails leaves no
     file. Exit status: 0, 1 if it failed, 2 for wrong use, 130 if it was interrupted.

@@ -181,7 +181,7 @@ class Engine:
                 return future.result(_LOOK)
             except TimeoutError:
                 if future.done():
-                    raise  # by *call* itself
+                    return future.result()  # just now, or *call* itself raised this
                 running = self.loop is None or self.loop.is_running()
                 stopped = 0.0 if running else stopped + _LOOK
         if not future.cancel():

@@ -125,6 +125,7 @@ class Puller:
         self._wanted: SimpleQueue[bool] = SimpleQueue()
         self._found: deque[tuple[object, BaseException | None]] = deque()
         self._bell = Bell(engine.loop)
+        self._left = False
 
     def __enter__(self) -> Puller:
         context = contextvars.copy_context()
@@ -132,6 +133,7 @@ class Puller:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._left = True
         self._wanted.put(False)
 
     async def next(self) -> object:
@@ -147,17 +149,15 @@ class Puller:
     # -- in the thread
 
     def _run(self) -> None:
-        wanted = self._wanted.get()
         try:
             iterator = iter(self._source)
             try:
-                while wanted:
+                while self._wanted.get() and not self._left:
                     try:
                         piece = next(iterator)
                     except StopIteration:
                         break
                     self._say(piece)
-                    wanted = self._wanted.get()
             finally:
                 _shared.close_source(iterator)
         except BaseException as exc:

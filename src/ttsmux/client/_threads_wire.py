@@ -111,7 +111,7 @@ class Wire:
             handshake = self._conn.handshake(secret)
             target = configuration.target(handshake, plan.traits.max_message)
             left = self._due - time.monotonic()
-            if left <= 0 or self._given_up:
+            if left <= 0:
                 return connect_timeout(self._dial.timeout)
             transport, _ = connect(target, left, lambda: self._given_up)
         except DialError as exc:

@@ -41,8 +41,8 @@ class Client:
 
     Args:
         provider: a name such as ``"gradium"``, an adapter, or several in order of preference.
-        api_key: the key, or a callable that is asked for it once a dial; by default the provider's
-            environment variable. With several adapters, a mapping by their names.
+        api_key: the key, or a callable that is asked for it once a dial, and may block; by default
+            the provider's environment variable. With several adapters, a mapping by their names.
         base_url: in place of the provider's scheme, host and port.
         headers: added to each connection's request.
         allow_plaintext: whether a key may go to another machine over ``ws://``.

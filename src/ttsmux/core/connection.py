@@ -197,7 +197,9 @@ class Connection:
     def bearable(self) -> int:
         """Speeches that may begin here one after the other even if each is interrupted."""
         limit = self.plan.traits.max_muted
-        return self.free_seats if limit is None else min(self.free_seats, limit - self.muted)
+        if limit is None:
+            return self.free_seats
+        return max(0, min(self.free_seats, limit - self.muted - len(self.live)))
 
     def begin(self, speech: Speech, now: float) -> LiveGeneration:
         """Give *speech* a seat."""

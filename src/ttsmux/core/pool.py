@@ -473,12 +473,15 @@ class Pool:
     def _short(self, lane: Lane, waiting: int, now: float) -> bool:
         """Return whether, with those who wait served, a lane has fewer spares than it should."""
         traits = lane.plan.traits
-        if self.settings.pool.min_idle is None and self._mutes(lane):
+        fixed = self.settings.pool.min_idle
+        if self._mutes(lane) and (fixed is None or (fixed and traits.max_muted is not None)):
             # Muted generations use a connection up: what counts is how many more it can bear.
-            muted = any(conn.muted for conn in lane.connections)
+            muted = fixed is not None or any(conn.muted for conn in lane.connections)
             wanted = max(1, traits.seats - 1)
             if traits.max_muted is not None:
                 wanted = min(wanted, _MOST_SPARES)
+            if fixed is not None:
+                wanted = fixed
             fresh = min(traits.seats, traits.max_muted or traits.seats)
             bearable = sum(fresh if c.coming else c.bearable for c in lane.connections)
             return muted and bearable - waiting < wanted

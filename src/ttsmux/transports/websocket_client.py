@@ -284,7 +284,7 @@ class WebSocketClientTransport:
         self._frames = _Frames(self._wire.recv, target.max_message)
         self._state = threading.Lock()
         self._sending = threading.Lock()
-        self._read_begun = False
+        self._read_begun = threading.Event()
         self._over = False
         self._doomed = False
         self._close_sent = False
@@ -300,7 +300,7 @@ class WebSocketClientTransport:
     def read(self, sink: MessageSink) -> None:
         """Report to *sink* until the connection has ended; returns after `lost`."""
         with self._state:
-            self._read_begun = True
+            self._read_begun.set()
         fault: Closed | Error = Closed(None)
         try:
             fault = self._receive(sink)
@@ -399,7 +399,11 @@ class WebSocketClientTransport:
                 self._send(payload, opcode)
 
     def close(self, grace: float) -> None:
-        """Send a close frame; the reader waits *grace* seconds for the answer, then it leaves."""
+        """
+        Send a close frame; the reader waits *grace* seconds for the answer, then it leaves.
+
+        Where there is no reader yet, one has that long to come.
+        """
         self._wire.deadline = time.monotonic() + grace
         self._wire.patience = min(self._wire.patience, grace)
         try:
@@ -409,7 +413,7 @@ class WebSocketClientTransport:
                     self._send(struct.pack("!H", _NORMAL), _ABNF.OPCODE_CLOSE)
         except SendError:
             pass  # cutting the wire is all that is left to do
-        if self._doomed or not self._read_begun:
+        if self._doomed or not self._read_begun.wait(grace):
             self.abort()
 
     def _send(self, payload: bytes, opcode: int) -> None:
@@ -432,7 +436,7 @@ class WebSocketClientTransport:
         """Cut the wire now; the reader returns. Safe from any thread, and more than once."""
         with self._state:
             self._doomed = True
-            if self._read_begun:
+            if self._read_begun.is_set():
                 self._wire.cut()
             else:
                 # Nobody else would ever close it; a reader that comes yet finds it closed.
