@@ -150,7 +150,7 @@ class Traits:
             `release_after`.
         ends_released: whether `OutputEnd` also frees the slot, so that no `Released` follows.
         source_pause: how long a provider lets a generation lie silent before it ends it; an end of
-            its own that comes sooner than that after the last text is none.
+            its own that comes before half of that after the last text is an error.
         generation_keepalive: interval of `keepalive(gen)`, the other remedy for a source pause.
         connection_keepalive: interval of `keepalive(None)`.
         ping: interval of WebSocket pings; None where the provider does not bear them.

@@ -26,6 +26,7 @@ from ttsmux.adapter import (
     Marks,
     Note,
     OutputEnd,
+    Released,
     Scope,
     Signal,
     Verdict,
@@ -33,6 +34,7 @@ from ttsmux.adapter import (
 )
 from ttsmux.adapters.elevenlabs import ElevenLabs
 from ttsmux.adapters.gradium import Gradium
+from ttsmux.adapters.kugelaudio import KugelAudio
 from ttsmux.adapters.xai import XAI
 from ttsmux.errors import (
     AuthError,
@@ -883,6 +885,93 @@ def test_xai_what_is_unknown_is_ignored() -> None:
         line.say(whole(xai, begin(xai), "Hello."))
         signals = line.until(OutputEnd())
         assert Note("unknown") in signals and spoken(signals) == "Hello."
+
+
+# --- KugelAudio -----------------------------------------------------------------------------------
+
+KUGEL = {
+    endpoint: KugelAudio(voice="1071", endpoint=endpoint)  # type: ignore[arg-type]
+    for endpoint in ("multi", "stream", "oneshot")
+}
+each_endpoint = pytest.mark.parametrize("kugel", KUGEL.values(), ids=KUGEL)
+
+
+@each_endpoint
+def test_kugelaudio_two_generations(kugel: KugelAudio) -> None:
+    """One after the other, with word times that count from their chunk, and what they cost."""
+    with Simulator("kugelaudio") as sim, dial(sim, kugel) as line:
+        for number, said in enumerate(("First answer.", "Second answer, and more."), 1):
+            gen = begin(kugel, str(number))
+            id = gen.id if kugel.tuned().ids else None
+            line.say(whole(kugel, gen, said))
+            signals = line.until(Released)
+            assert spoken(signals, id) == marked(signals, id) == said
+            assert isinstance(signals[-1], Released) and signals[-1].id == id
+            usage = signals[-1].usage
+            assert usage is not None and usage["characters"] == len(said)
+        assert violations(sim) == []
+
+
+@each_endpoint
+def test_kugelaudio_an_interruption(kugel: KugelAudio) -> None:
+    """Late audio, the end of the interrupted one, and the next without a byte of it."""
+    ids = kugel.tuned().ids
+    with Simulator("kugelaudio", late_audio=3, rtf=0.01) as sim, dial(sim, kugel) as line:
+        gen, after = begin(kugel, "a"), begin(kugel, "b")
+        line.say(whole(kugel, gen, STORY))
+        line.until(Audio)
+        line.say(kugel.interrupt(gen))
+        late = line.until(Released if ids else CancelAck)
+        assert len([signal for signal in late if isinstance(signal, Audio)]) >= 3
+        assert not any(isinstance(signal, OutputEnd) for signal in late)
+        line.say(whole(kugel, after, "Of course."))
+        signals = line.until(Released)
+        assert spoken(signals, "b" if ids else None) == "Of course."
+        assert violations(sim) == []
+
+
+def test_kugelaudio_all_settings_are_accepted() -> None:
+    """Each where it belongs, on every socket."""
+    settings = {
+        "language": "de", "cfg_scale": 1.5, "temperature": 0.3, "max_new_tokens": 100,
+        "speed": 1.1, "normalize": False, "project_id": 7, "dictionary_ids": [3],
+        "format": "pcm_44100", "prepare": True,
+    }  # fmt: skip
+    for endpoint in KUGEL:
+        kugel = KugelAudio(voice="anna", endpoint=endpoint, **settings)  # type: ignore[arg-type]
+        gen = begin(kugel)
+        with Simulator("kugelaudio") as sim, dial(sim, kugel) as line:
+            line.say(kugel.handshake(kugel.options(), None).first_frames, whole(kugel, gen, "Ja."))
+            signals = line.until(Released)
+            assert spoken(signals, gen.id if kugel.tuned().ids else None, 44100) == "Ja."
+            assert violations(sim) == []
+
+
+def test_kugelaudio_contexts_that_are_full() -> None:
+    """The one too many fails, worth another try elsewhere; the others go on."""
+    kugel = KUGEL["multi"]
+    with Simulator("kugelaudio", max_contexts=1, rtf=0.01) as sim, dial(sim, kugel) as line:
+        line.say(whole(kugel, begin(kugel, "a"), "One two three."))
+        line.say(whole(kugel, begin(kugel, "b"), "Four."))
+        signals = line.until(Released)
+        (failed,) = (signal for signal in signals if isinstance(signal, Failed))
+        verdict = kugel.verdict(failed, busy=True)
+        assert (failed.id, verdict.scope) == ("b", Scope.TAINT)
+        assert isinstance(verdict.error, ConcurrencyLimitError) and verdict.error.retryable
+        assert spoken(signals, "a") == "One two three."
+
+
+def test_kugelaudio_keys_that_are_refused() -> None:
+    """Before the upgrade or after it."""
+    for kugel in KUGEL.values():
+        with Simulator("kugelaudio", key="right") as sim:
+            assert isinstance(refused(sim, kugel, "wrong").error, AuthError)
+        with (
+            Simulator("kugelaudio", key="right", key_checked="open") as sim,
+            dial(sim, kugel, "wrong") as line,
+        ):
+            _, closed = line.closed()
+            assert isinstance(kugel.verdict(closed, busy=False).error, AuthError)
 
 
 # --- what goes wrong on the way -------------------------------------------------------------------

@@ -958,7 +958,7 @@ def test_an_end_too_soon_after_the_last_text_is_no_end_for_want_of_text() -> Non
     harness = opened(TURNS)
     speech = harness.speak("Hello. ", end=False)
     harness.audio(speech)
-    harness.now += 4.9
+    harness.now += 2.4
     harness.say(harness.wires[0], "end -")
     assert harness.events("speech.retried")[0].fields["error"] == "RemoteProtocolError"
     assert harness.wires[0].state is ConnectionState.CLOSING

@@ -568,13 +568,18 @@ def events(log: Iterable[dict[str, object]], event: str, **facts: object) -> lis
 
 
 def received(log: Iterable[dict[str, object]], kind: str) -> list[dict[str, Any]]:
-    """Return the records of messages of type *kind* that the simulator got."""
-    return [r for r in events(log, "recv") if r["frame"].get("type") == kind]
+    """Return the records of messages of this kind that the simulator got."""
+    return [r for r in events(log, "recv") if _is(r["frame"], kind)]
 
 
 def sent(log: Iterable[dict[str, object]], kind: str) -> list[dict[str, Any]]:
-    """Return the records of messages of type *kind* that the simulator sent."""
-    return [r for r in events(log, "send") if r["frame"].get("type") == kind]
+    """Return the records of messages of this kind that the simulator sent."""
+    return [r for r in events(log, "send") if _is(r["frame"], kind)]
+
+
+def _is(frame: dict[str, object], kind: str) -> bool:
+    """Tell a message's kind: its type, or where there are no types, the key that names it."""
+    return frame["type"] == kind if "type" in frame else kind in frame
 
 
 def audio_sent(log: Iterable[dict[str, object]], **facts: object) -> list[dict[str, Any]]:

@@ -407,7 +407,7 @@ def test_a_speech_dropped_inside_an_input(
             keeper.speech.write("now ")
         assert [warning.category for warning in told] == [ResourceWarning]
         assert "was dropped before its end" in str(told[0].message)
-        kind = "text.clear" if provider == "xai" else "end_of_stream"
+        kind = {"xai": "text.clear", "kugelaudio": "immediate"}.get(provider, "end_of_stream")
         await w.seen(lambda log: received(log, kind))
         keeper.speech.write("and then")
         keeper.speech.end()

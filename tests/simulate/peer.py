@@ -14,6 +14,14 @@ from ttsmux.simulate.engines.tone import Heard, decode
 
 XAI = "/v1/tts?language=en&voice=eve&codec=pcm&sample_rate=24000"
 GRADIUM = "/api/speech/tts"
+KUGELAUDIO = "/ws/tts/multi"
+PATHS = {"gradium": GRADIUM, "kugelaudio": KUGELAUDIO, "xai": XAI}
+KEYS = (
+    "audio", "word_timestamps", "generation_started", "chunk_complete", "final", "session_closed",
+    "context_created", "context_closed", "context_timeout", "interrupted", "settings_updated",
+    "warning", "error",
+)  # fmt: skip
+"""What names a message that has no type."""
 HEADERS = {"Authorization": "Bearer a-secret-api-key", "x-api-key": "a-secret-api-key"}
 
 TIMEOUT = 5.0
@@ -46,7 +54,7 @@ class Peer:
         while True:
             event = self.hear()
             events.append(event)
-            if event["type"] == kind and fields.items() <= event.items():
+            if kind_of(event) == kind and fields.items() <= event.items():
                 return events
 
 
@@ -58,7 +66,7 @@ def dial(
     ssl_context: ssl.SSLContext | None = None,
 ) -> Iterator[Peer]:
     with connect(
-        sim.url + (path or (XAI if sim.provider == "xai" else GRADIUM)),
+        sim.url + (path or PATHS[sim.provider]),
         additional_headers=HEADERS if headers is None else headers,
         ssl=ssl_context,
         proxy=None,
@@ -70,13 +78,18 @@ def dial(
         yield Peer(ws)
 
 
+def kind_of(event: Event) -> str:
+    """The type, or the key that stands for it."""
+    return str(event.get("type") or next(key for key in KEYS if key in event))
+
+
 def pcm(events: list[Event]) -> bytes:
     """The audio in *events*, joined."""
     field = {"audio.delta": "delta", "audio": "audio"}
     return b"".join(
-        base64.b64decode(str(event.get(field[str(event["type"])], "")), validate=True)
+        base64.b64decode(str(event.get(field[kind_of(event)], "")), validate=True)
         for event in events
-        if event["type"] in field
+        if kind_of(event) in field
     )
 
 
@@ -94,8 +107,8 @@ def kinds(events: list[Event]) -> list[str]:
     """The types in order, runs of one type counted once."""
     found: list[str] = []
     for event in events:
-        if found[-1:] != [event["type"]]:
-            found.append(str(event["type"]))
+        if found[-1:] != [kind_of(event)]:
+            found.append(kind_of(event))
     return found
 
 

@@ -16,6 +16,8 @@ import msgspec
 
 from ..adapter import (
     FLAG,
+    NUMBER,
+    WHOLE,
     Adapter,
     Closed,
     DialFailure,
@@ -78,7 +80,7 @@ _RESTART_WAIT = 1.0
 _FORMATS = {"mulaw_8000": "ulaw_8000", "pcm_44100": None}
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
-_PREFIX = re.compile(r"(eu|us|global)-")
+_PREFIX = re.compile(r"\A(?:eu|us|global)-")
 _MOST_DICTIONARIES = 50
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -118,19 +120,13 @@ class Fault(msgspec.Struct):
 faults = msgspec.json.Decoder(Fault)
 
 
-def within(low: float, high: float, *, whole: bool = False) -> Callable[..., None]:
+def within(low: float, high: float, kind: Callable[..., None] = NUMBER) -> Callable[..., None]:
     """Return a check for a number in a range: others the server would clamp without a word."""
-    kinds = int if whole else (int, float)
 
-    def check(instance: object, attribute: object, value: object) -> None:
-        if value is None:
-            return
-        name = getattr(attribute, "name", "it")
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            msg = f"{name} takes a {'whole ' if whole else ''}number, not {type(value).__name__}"
-            raise TypeError(msg)
-        if not low <= value <= high:
-            msg = f"{name} is a number from {low:g} to {high:g}, not {value}"
+    def check(instance: object, attribute: attrs.Attribute[object], value: float | None) -> None:
+        kind(instance, attribute, value)
+        if value is not None and not low <= value <= high:
+            msg = f"{attribute.name} is a number from {low:g} to {high:g}, not {value}"
             raise ConfigError(msg, provider="kugelaudio", phase="config")
 
     return check
@@ -151,10 +147,10 @@ class KugelVoice(Adapter):
 
     cfg_scale: float | None = attrs.field(default=None, validator=within(1.2, 2.5))
     temperature: float | None = attrs.field(default=None, validator=within(0, 1))
-    max_new_tokens: int | None = attrs.field(default=None, validator=within(1, 2048, whole=True))
+    max_new_tokens: int | None = attrs.field(default=None, validator=within(1, 2048, WHOLE))
     speed: float | None = attrs.field(default=None, validator=within(0.8, 1.2))
     normalize: bool | None = attrs.field(default=None, validator=FLAG)
-    project_id: int | None = attrs.field(default=None, validator=within(0, 2**53, whole=True))
+    project_id: int | None = attrs.field(default=None, validator=within(0, 2**53, WHOLE))
     dictionary_ids: tuple[int, ...] | None = attrs.field(default=None, converter=_ids)
 
     def __attrs_post_init__(self) -> None:
@@ -217,7 +213,7 @@ def host(secret: str | None) -> str:
 
 def credentials(secret: str | None) -> dict[str, str]:
     """Return the header with the key, without the prefix: the server knows none."""
-    return {"X-API-Key": _PREFIX.sub("", secret, count=1)} if secret else {}
+    return {"X-API-Key": _PREFIX.sub("", secret)} if secret else {}
 
 
 def error_of(fault: Fault) -> Error:

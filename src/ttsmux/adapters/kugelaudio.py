@@ -19,6 +19,7 @@ import pybase64
 
 from ..adapter import (
     FLAG,
+    WHOLE,
     Adapter,
     Audio,
     Base,
@@ -157,8 +158,8 @@ class KugelAudio(KugelVoice):
         dictionary_ids: which of them; an empty list is none.
         word_timestamps: whether word times are asked for.
         extra: further fields for the server, as they are: a mapping, or a JSON object.
-        prepare: whether the voice is named as soon as a connection is open, for a faster start; each
-            voice then has connections of its own.
+        prepare: whether the voice is named as soon as a connection is open, for a faster start;
+            each voice then has connections of its own.
         seats: contexts that speak at once on one connection (multi).
         settle: seconds to wait for audio after the end of the text before a context is closed;
             None closes it at once (multi).
@@ -172,7 +173,7 @@ class KugelAudio(KugelVoice):
     word_timestamps: bool = attrs.field(default=True, validator=FLAG)
     extra: str | None = attrs.field(default=None, converter=_object, repr=False)
     prepare: bool = attrs.field(default=False, validator=FLAG)
-    seats: int = attrs.field(default=8, validator=within(1, _MOST_CONTEXTS, whole=True))
+    seats: int = attrs.field(default=8, validator=within(1, _MOST_CONTEXTS, WHOLE))
     settle: float | None = attrs.field(default=None, validator=within(0.001, 60))
     source_pause: float | None = attrs.field(default=None, validator=within(0.001, 3600))
 

@@ -66,6 +66,11 @@ _WATCH_FOR = 0.1
 """Of those, in which it is no choice at all, until the provider has once been found true."""
 _HURRY_AFTER = 0.25
 """Seconds after which a barrier is cut short for a speech that has nowhere else to go."""
+_SURELY_SILENT = 0.5
+"""
+Of a provider's time for a silent source. What it took is older than all of that, what crossed its
+end as young as a round trip: half leaves either as much room, for clocks and for networks.
+"""
 _RESTED_AFTER = 1.0
 """Seconds without a generation after which a connection may have died without our knowing."""
 _SOON = 10.0
@@ -421,8 +426,8 @@ class Connection:
         """
         The provider ended *gen* itself, for the source was silent.
 
-        Text that is younger than that silence has crossed it: it cannot have been taken, and is
-        said again by the next generation. What becomes of it here nobody knows, nor of an end of
+        Text that is much younger than that silence has crossed it: it cannot have been taken, and
+        is said again by the next generation. What becomes of it here nobody knows, nor of an end of
         ours that crossed theirs; so the next generation is not begun here.
         """
         if gen is None or gen.state not in LIVE:
@@ -448,7 +453,7 @@ class Connection:
     def _silent_since(self, now: float) -> float:
         """Return when the last text was sent at the latest if the provider ends for want of it."""
         pause = self.plan.traits.source_pause
-        return now if pause is None else now - pause
+        return now if pause is None else now - _SURELY_SILENT * pause
 
     def _output_end(self, gen: LiveGeneration | None, now: float, *, released: bool) -> None:
         # Behind a barrier an end may cross the cancel on the wire; only the acknowledgement counts.
