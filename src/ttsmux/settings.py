@@ -122,8 +122,8 @@ class PoolLimits:
     """Connections at once, those being dialled or closed included."""
     min_idle: int | None = attrs.field(default=None, validator=validators.optional(_natural))
     """
-    Spare seats to keep ready; where interrupted speeches use a connection up, interruptions that the
-    connections can still bear. None adapts: more after each speech that waited for a dial.
+    Spare seats to keep ready; where interrupted speeches use a connection up, interruptions that
+    the connections can still bear. None adapts: more after each speech that waited for a dial.
     """
     max_waiting: int | None = attrs.field(default=None, validator=validators.optional(_positive))
     """Speeches that may wait for a seat; one more fails with `PoolFull`. None: no limit."""
