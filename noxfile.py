@@ -23,6 +23,21 @@ OLDEST = PYTHONS[0]
 # These decide; the rest of the package is covered by what it does.
 COVERED_WHOLLY = "src/ttsmux/core/*,src/ttsmux/adapters/*"
 
+# Whose clients speak through our simulators, and what they are called. The versions are in
+# tests/clients/constraints.txt.
+CLIENTS = {
+    "elevenlabs": ["elevenlabs"],
+    "gradium": ["gradium"],
+    "kugelaudio": ["kugelaudio"],
+    "livekit": [
+        "livekit-agents",
+        "livekit-plugins-elevenlabs",
+        "livekit-plugins-gradium",
+        "livekit-plugins-xai",
+    ],
+    "pipecat": ["pipecat-ai[elevenlabs,gradium,xai]"],
+}
+
 
 def group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, name)
@@ -83,6 +98,16 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     session.run("mypy", "--strict")
     session.run("lint-imports")
+
+
+@nox.session(python=OLDEST)
+@nox.parametrize("client", [nox.param(client, id=client) for client in CLIENTS])
+def clients(session: nox.Session, client: str) -> None:
+    """Have other people's clients speak through the simulators, in an environment each."""
+    directory = Path("tests", "clients")
+    pins = ["--constraint", str(directory / "constraints.txt")]
+    session.install("-e", ".", *group("clients"), *CLIENTS[client], *pins)
+    session.run("pytest", str(directory / f"test_{client}.py"), *session.posargs)
 
 
 @nox.session(python=OLDEST)

@@ -35,6 +35,9 @@ hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
+# They need packages of the vendors, and have settings of their own: `nox -s clients`.
+collect_ignore = ["clients"]
+
 PASSED = pytest.StashKey[bool]()
 TASKS_LEFT = pytest.StashKey[list[str]]()
 

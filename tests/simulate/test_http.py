@@ -430,3 +430,38 @@ def test_half_a_request_is_nothing(sim: Simulator) -> None:
         sock.shutdown(socket.SHUT_WR)
         assert sock.recv(65536).startswith(b"HTTP/1.1 400")
     assert happened(sim, "lost", conn=1)
+
+
+# What single providers do.
+
+
+def test_elevenlabs_answers_whole_where_it_is_not_to_stream() -> None:
+    """With a length, when all of it is made; the audio is the same."""
+    path = "/v1/text-to-speech/a-voice{}?output_format=pcm_24000"
+    answers = []
+    with Simulator("elevenlabs") as sim, connection(sim) as client:
+        for ending in ("", "/stream"):
+            body = json.dumps({"text": WORDS, "model_id": "eleven_flash_v2_5"})
+            client.request("POST", path.format(ending), body)
+            answers.append(client.getresponse())
+            assert speech(answers[-1].read()) == WORDS
+        client.request("POST", path.format("/with-timestamps"), body)
+        assert client.getresponse().status == 404
+    assert [answer.headers["Transfer-Encoding"] for answer in answers] == [None, "chunked"]
+
+
+@pytest.mark.parametrize(("contradiction", "status"), [("refused", 400), ("ignored", 200)])
+def test_kugelaudio_is_told_two_rates(contradiction: str, status: int) -> None:
+    """The page calls it an error; the vendor's own package does it all the same."""
+    with Simulator("kugelaudio", contradiction=contradiction) as sim, connection(sim) as client:
+        body = {
+            "text": WORDS,
+            "voice_id": 1071,
+            "output_format": "ulaw_8000",
+            "sample_rate": 24000,
+        }
+        client.request("POST", "/v1/tts/generate", json.dumps(body))
+        answer = client.getresponse()
+        assert answer.status == status
+        assert status != 200 or answer.headers["X-Sample-Rate"] == "8000"
+        answer.read()

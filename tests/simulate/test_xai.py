@@ -242,6 +242,16 @@ def test_words_split_over_deltas(peer: Peer) -> None:
     assert text(peer.until("audio.done")) == "glue me. ok"
 
 
+@pytest.mark.parametrize(
+    ("deltas", "said"), [("verbatim", "Goodmorning."), ("spaced", "Good morning.")]
+)
+def test_how_pieces_of_text_are_joined(deltas: str, said: str) -> None:
+    """As they are, or with spaces for a client that leaves them out."""
+    with Simulator("xai", deltas=deltas) as sim, dial(sim) as peer:
+        peer.say(delta("Good"), delta("morning."), DONE)
+        assert text(peer.until("audio.done")) == said
+
+
 def test_wait_for_done() -> None:
     """On request nothing is spoken before text.done."""
     with Simulator("xai", wait_for_done=True) as sim, dial(sim) as peer:

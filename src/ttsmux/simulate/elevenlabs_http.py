@@ -1,6 +1,7 @@
 """
 ElevenLabs over HTTP: ``POST /v1/text-to-speech/{voice}/stream``, answered with the bare audio, and
-``/stream/with-timestamps``, answered with lines of JSON.
+``/stream/with-timestamps``, answered with lines of JSON. Without ``/stream``, which is what the
+vendor's own package asks for where it does not stream, the answer comes when all of it is made.
 
 Times are in seconds and count from the beginning of the answer, which no page says or denies.
 """
@@ -29,7 +30,7 @@ from .wire import Request, Response, Wire
 if TYPE_CHECKING:
     from .elevenlabs import ElevenLabs
 
-PATH = re.compile(r"/v1/text-to-speech/([^/]+)/stream(/with-timestamps)?")
+PATH = re.compile(r"/v1/text-to-speech/([^/]+)(?:(/stream)(/with-timestamps)?)?")
 FIELDS = frozenset(
     {
         "text",
@@ -70,20 +71,22 @@ def answer(
         return provider.refusal(422, "text: Field required")
     for name in sorted((body.keys() - FIELDS) | (request.query.keys() - QUERY)):
         stage.log.add("violation", conn=conn, message=f"unknown field {name!r}; it is ignored")
-    refusal = _check(provider, request, body, found[1])
+    voice, streamed, timed = found.groups()
+    refusal = _check(provider, request, body, voice)
     if refusal is not None:
         return provider.answer(refusal)
     encoding = FORMATS[request.query["output_format"]]
     text, language = str(body["text"]), body.get("language_code")
     order = Order(
         text=text,
-        voice=found[1],
+        voice=voice,
         language=language if isinstance(language, str) else None,
         encoding=encoding,
-        content_type="application/json" if found[2] else _content_type(encoding.codec),
+        content_type="application/json" if timed else _content_type(encoding.codec),
         headers=(("request-id", f"rq_{conn}"), ("character-cost", str(len(text)))),
+        whole=streamed is None,
     )
-    kind = TimedExchange if found[2] else SpeechExchange
+    kind = TimedExchange if timed else SpeechExchange
     return kind(provider, stage, wire, conn, order)
 
 

@@ -59,6 +59,10 @@ class KugelAudio(Provider):
     None accepts all but 99999999 and ``nope``. *max_sessions*: further upgrades get 429, with
     *retry_after*. *drains*: this many connections, from the first, are closed with 1013 at once.
 
+    *contradiction*: a ``sample_rate`` that is not the one of ``output_format`` is refused, as the
+    vendor's page has it, or ignored, without which the vendor's own package can have G.711 only if
+    it is told the rate as well.
+
     *flush_timeout_ms*: how long text waits for the end of its sentence. *turn_idle*: seconds
     without text after which a turn is ended, with a *warning*; what was sent meanwhile begins
     another turn or is lost (*crossing*). *context_idle*: the same for a context, which then ends as
@@ -87,6 +91,7 @@ class KugelAudio(Provider):
     max_sessions: float | None = number(None)
     retry_after: float | None = number(None)
     drains: float = number(0)
+    contradiction: Literal["refused", "ignored"] = one_of("refused", "ignored")
     flush_timeout_ms: float = number(500)
     turn_idle: float = number(5)
     warning: bool = flag(True)
@@ -132,6 +137,10 @@ class KugelAudio(Provider):
                 refusal = attrs.evolve(refusal, headers=headers)
             return refusal
         return None
+
+    def settings(self, found: JSON) -> Settings:
+        """Read what a text is to be spoken with. Raises `Refused`."""
+        return read_settings(found, self.voices, lenient=self.contradiction == "ignored")
 
     def refusal(self, status: int, message: str, name: str | None = None) -> Response:
         if name is None:
@@ -483,7 +492,7 @@ class Contexts(KugelSession):
         elif "text" in message:
             # Without a context: a voice is to be prepared, so it is looked for.
             check_types(message, {**VOICE, **COMMON, **SOCKETS})
-            read_settings({**self.settings, **message}, self.provider.voices)
+            self.provider.settings({**self.settings, **message})
 
     def _create(self, id: str, message: JSON) -> None:
         text = message.get("text")
@@ -502,7 +511,7 @@ class Contexts(KugelSession):
         if len(self.contexts) >= self.provider.max_contexts:
             raise Refused("Too many contexts on this socket", "TOO_MANY_CONTEXTS")
         own = {name: voice[name] for name in voice.keys() & VOICE.keys()}
-        settings = read_settings({**self.settings, **top, **own}, self.provider.voices)
+        settings = self.provider.settings({**self.settings, **top, **own})
         # Whatever stands at the top holds for the socket: the last one who writes wins.
         self.settings |= top
         talk = self.start(id, settings, {"context_id": id})
@@ -663,11 +672,11 @@ class Turns(Sequence):
             self.violation("settings in the middle of a turn; they hold from the next one on")
         self.settings |= found
         if found.get("voice_id") is not None:
-            read_settings(self.settings, self.provider.voices)
+            self.provider.settings(self.settings)
 
     def _text(self, text: str) -> None:
         if self.current is None:
-            settings = read_settings(self.settings, self.provider.voices)
+            settings = self.provider.settings(self.settings)
             self._ended_by_itself = False
             self.current = talk = self.start(None, settings, {})
             if not self.begin(talk.gen):
@@ -739,7 +748,7 @@ class Requests(Sequence):
     def _request(self, message: JSON) -> None:
         check_types(message, {**VOICE, **COMMON, **SOCKETS})
         text = check_text(message.get("text"))
-        settings = read_settings({**self.settings, **message}, self.provider.voices)
+        settings = self.provider.settings({**self.settings, **message})
         self.current = talk = self.start(None, settings, {})
         if self.begin(talk.gen):
             self.feed(talk, text)

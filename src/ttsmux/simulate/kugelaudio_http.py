@@ -18,7 +18,6 @@ from .kugelaudio_settings import (
     Refused,
     check_text,
     check_types,
-    read_settings,
 )
 from .provider import Stage, read_json
 from .wire import Request, Response, Wire
@@ -45,7 +44,7 @@ def answer(
             raise Refused(f"unknown fields: {', '.join(unknown)}", "VALIDATION_ERROR")
         check_types(body, {**VOICE, **COMMON})
         text = check_text(body.get("text"))
-        settings = read_settings(body, provider.voices)
+        settings = provider.settings(body)
     except Refused as exc:
         words, name = exc.args
         stage.log.add("violation", conn=conn, message=words)

@@ -105,8 +105,12 @@ def check_text(text: object) -> str:
     return text
 
 
-def read_settings(found: JSON, voices: tuple[str, ...] | None) -> Settings:
-    """Check what a text is to be spoken with, wherever it was said. Raises `Refused`."""
+def read_settings(found: JSON, voices: tuple[str, ...] | None, *, lenient: bool) -> Settings:
+    """
+    Check what a text is to be spoken with, wherever it was said. Raises `Refused`.
+
+    *lenient*: a rate that is not the format's is ignored.
+    """
     voice = found.get("voice_id")
     if voice is None:
         raise Refused("voice_id is required", "MISSING_VOICE_ID")
@@ -120,12 +124,12 @@ def read_settings(found: JSON, voices: tuple[str, ...] | None) -> Settings:
         voice=str(voice),
         model=str(found.get("model_id") or "kugel-3"),
         language=None if language is None else str(language),
-        encoding=_encoding(found),
+        encoding=_encoding(found, lenient=lenient),
         stamps=bool(found.get("word_timestamps")),
     )
 
 
-def _encoding(found: JSON) -> Encoding:
+def _encoding(found: JSON, *, lenient: bool) -> Encoding:
     name, rate = found.get("output_format"), found.get("sample_rate")
     if rate is not None and rate not in RATES:
         raise Refused(f"sample_rate {rate} is not supported", "VALIDATION_ERROR")
@@ -134,7 +138,7 @@ def _encoding(found: JSON) -> Encoding:
     if name not in FORMATS:
         raise Refused(f"output_format {name!r} is not supported", "VALIDATION_ERROR")
     encoding = FORMATS[str(name)]
-    if rate not in (None, encoding.rate):
+    if rate not in (None, encoding.rate) and not lenient:
         raise Refused("output_format and sample_rate contradict each other", "VALIDATION_ERROR")
     return encoding
 

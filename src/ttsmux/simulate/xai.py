@@ -60,6 +60,8 @@ class XAI(Provider):
     *key*: the only bearer token accepted; None accepts any, and no header at all unless
     *require_key*: a client on loopback needs no key. *max_age*: seconds after which a connection
     answers every utterance with the deadline error. *max_sessions*: further upgrades get 429.
+    *deltas*: pieces of text are put together as they are, as the vendor's page has it, or with a
+    space between two, without which the words of LiveKit's plugin are glued together.
     *timestamps*: where ``with_timestamps`` puts the times, in the audio messages, in messages of
     their own before, or in one at the end. *timestamp_shape*: pairs, objects, or pairs with one
     missing. *wait_for_done*: nothing is spoken before ``text.done``. *error_shape*: where the text
@@ -76,6 +78,7 @@ class XAI(Provider):
     custom_voices: tuple[str, ...] = names(())
     max_age: float | None = number(None)
     max_sessions: float = number(50)
+    deltas: Literal["verbatim", "spaced"] = one_of("verbatim", "spaced")
     timestamps: Literal["audio", "separate", "end"] = one_of("audio", "separate", "end")
     timestamp_shape: Literal["pairs", "objects", "mismatch"] = one_of(
         "pairs", "objects", "mismatch"
@@ -190,7 +193,10 @@ class XAISession(Session):
             self._refuse("text.delta needs a string delta")
         elif not 1 <= len(text) <= MAX_DELTA:
             self._refuse(f"delta must have 1 to {MAX_DELTA} characters, not {len(text)}")
-        elif self.current is not None or self._begin():
+        elif self.current is not None:
+            spaced = self.provider.deltas == "spaced"
+            self._add(f" {text}" if spaced else text, final=False)
+        elif self._begin():
             self._add(text, final=False)
 
     def _begin(self) -> bool:
