@@ -93,7 +93,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def lint(session: nox.Session) -> None:
     """Check style, formatting, types and the direction of imports."""
-    session.install("-e", ".[cli,otel,trio]", *group("lint"))
+    session.install("-e", ".[cli,otel,testing,trio]", *group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy", "--strict")

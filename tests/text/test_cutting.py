@@ -1,5 +1,6 @@
 """Where text may be cut, whatever the pieces that it comes in."""
 
+import time
 from collections.abc import Iterable
 from itertools import pairwise
 
@@ -438,3 +439,18 @@ def test_a_long_text_full_of_marks_and_markup_is_cut_in_one_go(hold_back: HoldBa
             cutter = Cutter(hold_back=hold_back, join=join, limit=12_000)
             pieces = feed(cutter, ["x" + text + "x"])
             assert visible("".join(pieces)) == visible("x" + text + "x")
+
+
+def test_a_book_in_one_piece() -> None:
+    """Eight times the text takes eight times as long, not sixty-four."""
+    book = "word. " * 50_000
+    cutter = Cutter(limit=20)
+
+    def seconds(text: str) -> float:
+        begin = time.process_time()
+        pieces, _ = cutter.cut(text, final=True)
+        assert "".join(pieces).rstrip() == text.rstrip()
+        return time.process_time() - begin
+
+    ratios = [seconds(8 * book) / seconds(book) for _ in range(3)]
+    assert min(ratios) < 24, ratios

@@ -24,6 +24,7 @@ _OPEN_TAG = re.compile(r"<(?:[A-Za-z/][^<>]*)?\Z")
 _TAG = sentences.TAG
 # The last of its kind: `.*` takes all there is and gives back from the end.
 _LAST_SPACE = re.compile(r".*\s", re.DOTALL)
+_NO_SPACE = re.compile(r"\S")
 _LAST_SINGLE_SPACE = re.compile(r".*\S(?= \S)", re.DOTALL)
 
 
@@ -155,16 +156,31 @@ class Cutter:
 
     def _limited(self, text: str) -> tuple[list[str], str]:
         pieces: list[str] = []
-        while self.limit is not None and len(text) > self.limit:
+        if self.limit is not None and len(text) > self.limit:
+            text = self._cut_off(text, self.limit, pieces)
+        if not text or text.isspace():
+            return pieces, text
+        return [*pieces, text], ""
+
+    def _cut_off(self, whole: str, limit: int, pieces: list[str]) -> str:
+        """Cut *pieces* off *whole* until no more than *limit* is left; return that."""
+        # A part at a time: to slice all the rest for each piece takes seconds for a book.
+        text, at = "", 0
+        while len(text) + len(whole) - at > limit:
+            if at < len(whole) and (len(text) <= 2 * limit + 1 or text.isspace()):
+                word = _NO_SPACE.search(whole, at)
+                stop = min(len(whole), (word.start() if word else len(whole)) + 4 * limit)
+                text, at = text + whole[at:stop], stop
+                continue
             bare = text.lstrip()
             blank = len(text) - len(bare)
             if not bare:
                 break
-            if blank >= self.limit:
-                text = (" " if self.limit > 1 else "") + bare
+            if blank >= limit:
+                text = (" " if limit > 1 else "") + bare
                 continue
-            at = self._break(text, self.limit)
-            piece, text = text[:at], text[at:]
+            end = self._break(text, limit)
+            piece, text = text[:end], text[end:]
             if self.join is Join.SPACE:
                 # The space that the provider puts here stands for the caller's own.
                 if text[0] == " ":
@@ -172,9 +188,7 @@ class Cutter:
                 else:
                     piece = piece.removesuffix(" ")
             pieces.append(piece)
-        if not text or text.isspace():
-            return pieces, text
-        return [*pieces, text], ""
+        return text + whole[at:]
 
     def _break(self, text: str, limit: int) -> int:
         """Return the best place to break *text* within *limit*: at a space, else anywhere."""
