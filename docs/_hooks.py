@@ -1,9 +1,14 @@
 """
-Draw the state machines where the pages say ``<!-- table: NAME -->``, each time the docs are built.
+What is done each time the docs are built: state machines are drawn, references are checked.
+
+The machines are drawn where the pages say ``<!-- table: NAME -->``.
 
 NAME is a dict of `ttsmux.core.states`: ``{state: {input: state}}``. The picture shows which state
 leads to which; the inputs are in the table below it, and in the tooltips of the arrows. Both are
 plain HTML and SVG: nothing has to be fetched to look at them.
+
+A page that says ``::: MODULE`` has to have each public class and function of that module; else the
+build fails.
 """
 
 import math
@@ -11,13 +16,18 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from html import escape
+from importlib import import_module
 from itertools import groupby
+from types import SimpleNamespace
+
+from mkdocs.exceptions import PluginError
 
 from ttsmux.core import states
 
 Machine = Mapping[Enum, Mapping[Enum, Enum]]
 Point = tuple[float, float]
 
+MODULE = re.compile(r"^::: ([\w.]+)$", re.MULTILINE)
 MARKER = re.compile(r"<!-- table: (\w+) -->")
 WIDTH, HEIGHT = 112, 32
 """Of a state's box, in pixels."""
@@ -29,6 +39,23 @@ STYLE = 'fill="none" stroke="currentColor"'
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Put a picture and a table in the place of each marker (called by mkdocs)."""
     return MARKER.sub(lambda found: render(getattr(states, found[1])), markdown)
+
+
+def on_page_content(html: str, page: SimpleNamespace, **_: object) -> None:
+    """Fail if *page* lacks something of the modules that it shows (called by mkdocs)."""
+    for module in MODULE.findall(page.markdown):
+        if lost := missing(module, html):
+            msg = f"{page.file.src_uri} shows nothing of {', '.join(lost)}"
+            raise PluginError(msg)
+
+
+def missing(module: str, html: str) -> list[str]:
+    """List the public classes and functions of *module* that have no place in *html*."""
+    found = import_module(module)
+    # Constants are shown only where there is something to say of them.
+    names = [n for n in found.__all__ if getattr(getattr(found, n), "__name__", None) == n]
+    assert names, f"{module} has public names"
+    return [name for name in names if f'id="{module}.{name}"' not in html]
 
 
 def render(machine: Machine) -> str:

@@ -1,4 +1,8 @@
-"""What the pages of the documentation show as a whole program works, as it stands there."""
+"""
+What the pages of the documentation show as a whole program works, as it stands there.
+
+A whole program is one that begins with its imports.
+"""
 
 import re
 from collections.abc import Iterator
@@ -12,8 +16,8 @@ from ttsmux.core.route import Route
 from ttsmux.simulate import PROVIDERS, Simulator
 
 DOCS = Path(__file__).parents[1] / "docs"
-PROGRAM = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = ("rest.md",)
+PROGRAM = re.compile(r"^```python\n(import .*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = ("rest.md", "speaking.md", "barge-in.md")
 PROGRAMS = [
     pytest.param(found[1], id=f"{page}-{number}")
     for page in PAGES
@@ -28,7 +32,9 @@ def simulators(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Simulator]
     rebased = Route._rebased
 
     def at_home(self: Route, url: str) -> str:
-        return rebased(attrs.evolve(self, base_url=running[self.adapter.name].url), url)
+        # A simulator that the page itself has started is where it says.
+        here = self.base_url or running[self.adapter.name].url
+        return rebased(attrs.evolve(self, base_url=here), url)
 
     monkeypatch.setattr(Route, "_rebased", at_home)
     for name, simulator in running.items():
@@ -54,10 +60,32 @@ def test_program(
     assert capsys.readouterr().out or saved
     assert all(path.suffix == ".wav" and path.stat().st_size > 44 for path in saved)
     log = [record for sim in simulators.values() for record in sim.log]
-    assert [record for record in log if record["event"] == "generation"]
+    if "Simulator(" not in code and ".speak(" in code:
+        assert [record for record in log if record["event"] == "generation"]
     assert not [record for record in log if record["event"] in ("violation", "refused")]
 
 
 def test_there_is_a_program_for_each_face() -> None:
     code = "".join(str(program.values[0]) for program in PROGRAMS)
     assert "ttsmux.Client(" in code and "ttsmux.AsyncClient(" in code
+    assert {str(program.id).rpartition("-")[0] for program in PROGRAMS} == set(PAGES)
+
+
+def test_the_program_with_two_providers_speaks_with_either(
+    simulators: dict[str, Simulator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the second one where the first one is not there."""
+    [code] = [str(found.values[0]) for found in PROGRAMS if "Client([" in str(found.values[0])]
+    monkeypatch.chdir(tmp_path)
+    for expected in ("gradium", "xai"):
+        exec(compile(code, "docs", "exec"), {"__name__": "__main__"})
+        spoke = {
+            name
+            for name, sim in simulators.items()
+            if any(record["event"] == "generation" for record in sim.log)
+        }
+        assert spoke == {expected} | ({"gradium"} if expected == "xai" else set())
+        [saved] = tmp_path.iterdir()
+        assert saved.stat().st_size > 44
+        saved.unlink()
+        simulators["gradium"].close()

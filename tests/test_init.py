@@ -53,6 +53,16 @@ def test_every_name_is_listed_once() -> None:
     assert (first, rest) == ("__version__", sorted(set(rest)))
 
 
+def test_the_list_is_a_literal_of_all_that_can_be_looked_up() -> None:
+    """The reference is drawn by reading the source: from a computed list it would be empty."""
+    [shown] = [
+        node.value
+        for node in ast.parse(inspect.getsource(ttsmux)).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    assert ast.literal_eval(shown) == ["__version__", *sorted(ttsmux._WHERE)]
+
+
 def test_type_checkers_see_the_same_names() -> None:
     """The list for them and the list for Python are written apart."""
     tree = ast.parse(inspect.getsource(ttsmux))

@@ -93,7 +93,7 @@ class Mark:
         text: as the provider spoke it, which may differ from the text it was given.
         start: seconds from the start of the speech.
         stop: seconds from the start of the speech; equal to *start* where the provider does not
-        say.
+            say.
     """
 
     text: str

@@ -1,12 +1,18 @@
 """What every adapter of ours promises by itself: the kit's rules, over literal messages."""
 
 import base64
+import json
+from contextlib import suppress
 from importlib.metadata import distribution
 
 import pytest
 
-from ttsmux.adapter import Adapter
+from tests.adapters.reach import Reach
+from ttsmux.adapter import Adapter, Wire
+from ttsmux.errors import ProtocolError
 from ttsmux.testing import AdapterRules
+from ttsmux.testing.fuzz import mutations, raw
+from ttsmux.testing.hearing import decode
 
 JSON = dict[str, object]
 ENTRY_POINTS = {
@@ -52,6 +58,15 @@ CORPUS: dict[str, list[JSON | bytes]] = {
         {"audio": None, "isFinal": True, "contextId": ID},
         {"alignment": {"chars": ["x"], "charStartTimesMs": [0], "charDurationsMs": [1]}},
         {"message": "Maximum contexts", "error": "max_active_conversations", "code": 1008},
+        {"message": "Too many concurrent requests", "error": "concurrent_limit_exceeded"},
+        {"audio": AUDIO, "alignment": {"chars": ["x"], "charStartTimesMs": []}},
+        {
+            "audio": AUDIO,
+            "alignment": {
+                "chars": ["a", "a", "b c"],
+                "charStartTimesMs": [9, 0, 20], "charDurationsMs": [9, 9, 9],
+            },
+        },
         {"message": "Invalid API key", "error": "invalid_api_key", "code": 1008, "contextId": ID},
         {"is_final": True},
         {},
@@ -68,6 +83,11 @@ CORPUS: dict[str, list[JSON | bytes]] = {
         {"type": "text", "text": "é😀", "start_s": 0.2, "stream_id": 0},
         {"type": "error", "client_req_id": ID, "message": "Embeddings not found", "code": 1011},
         {"type": "error", "message": "API key is revoked or expired", "code": 1008},
+        {"type": "error", "message": "Invalid API key"},
+        {"type": "error", "message": "Concurrency limit exceeded", "code": 1008},
+        {"type": "error", "message": "Unsupported output format x", "code": 1008},
+        {"type": "error", "message": "too many requests", "code": 429},
+        {"type": "error", "message": "temp should be between 0 and 1.4", "code": 1011},
         {"type": "need_more_text"},
         {"type": "end_of_stream", "client_req_id": ID},
         {"type": "end_of_stream"},
@@ -80,6 +100,8 @@ CORPUS: dict[str, list[JSON | bytes]] = {
             "chunk_id": 0, "context_id": ID,
         },
         {"audio": "", "context_id": ID},
+        {"audio": AUDIO, "enc": "mulaw", "sr": 8000, "context_id": ID},
+        {"audio": AUDIO, "enc": "opus", "context_id": ID},
         {
             "word_timestamps": [
                 {"word": "so", "start_ms": 120, "end_ms": 410.5, "char_start": 0, "char_end": 2},
@@ -108,6 +130,7 @@ CORPUS: dict[str, list[JSON | bytes]] = {
         {"type": "synthesis_complete"},
         {"type": "synthesis_complete", "duration": 1.5, "request_id": "r-1"},
         {"type": "synthesis_started", "voice": "Yara"},
+        {"type": "authenticated"},
         {"type": "error", "error": "invalid_voice", "detail": "Voice 'Foo' is not available"},
         {"type": "error", "error": "http_error", "detail": "é😀", "code": "HTTP_400"},
         {"error": {"code": "unauthorized", "message": "no", "request_id": "r-1"}},
@@ -136,9 +159,52 @@ CORPUS: dict[str, list[JSON | bytes]] = {
 }  # fmt: skip
 
 
-for _name in KINDS:
-    _rules = {"adapter": make(_name), "frames": CORPUS[_name], "fuzz": 20_000}
-    globals()[f"Test{_name.capitalize()}"] = type(f"Test{_name}", (AdapterRules,), _rules)
+SHAPES: dict[str, dict[str, object]] = {
+    **{name: {} for name in KINDS},
+    "elevenlabs auto": {"auto_mode": True},
+    "elevenlabs dictionaries": {"pronunciation_dictionaries": [("a", "1")]},
+    "elevenlabs single": {"endpoint": "single"},
+    "kugelaudio stream": {"endpoint": "stream"},
+    "kugelaudio oneshot": {"endpoint": "oneshot"},
+}
+"""Every adapter, and those that have another protocol besides, by the provider's name."""
+
+
+for _shape, _options in SHAPES.items():
+    _name = _shape.split()[0]
+    _rules = {"adapter": make(_name, **_options), "frames": CORPUS[_name], "fuzz": 20_000}
+    _class = "Test" + "".join(map(str.capitalize, _shape.split()))
+    globals()[_class] = type(_class, (AdapterRules,), _rules)
+
+
+UNREACHED = {
+    # Messages are looked through for these words before; here it is for the reasons of a close.
+    "gradium": {
+        "gradium.py: return ConcurrencyLimitError(words, retry_after=_CONCURRENCY_WAIT)",
+    },
+}
+"""Lines of a decoder that no message can reach, by provider."""
+GREETED = {"sm greeted": {"ready_event": "authenticated"}}
+"""A shape that only hears more: its rules would wait for a server that greets."""
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_mutations_reach_every_line_of_the_decoder(name: str) -> None:
+    """In one shape or another; else the rules would never try a branch with an odd message."""
+    corpus = [one if isinstance(one, bytes) else json.dumps(one) for one in CORPUS[name]]
+    messages = [raw(one) for one in corpus] + list(mutations(corpus, 5_000, name))
+    reach = Reach()
+    for shape, options in {**SHAPES, **GREETED}.items():
+        if shape.split()[0] != name:
+            continue
+        adapter = make(name, **options)
+        on = Wire(adapter.options())
+        for number, message in enumerate(messages):
+            if number % 20 == 0:
+                on = Wire(adapter.options())
+            with reach.watched(), suppress(ProtocolError):
+                decode(adapter, message, on)
+    assert set(reach.missed()) == UNREACHED.get(name, set())
 
 
 @pytest.mark.parametrize("name", KINDS)

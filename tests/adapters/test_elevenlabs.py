@@ -41,6 +41,7 @@ from ttsmux.errors import (
     RemoteProtocolError,
 )
 from ttsmux.settings import Interrupt
+from ttsmux.testing.texts import pieces_of
 
 SETTINGS = {"stability": 0.5, "similarity_boost": 0.75}
 multi = ElevenLabs(voice="V1", stability=0.5, similarity_boost=0.75)
@@ -401,13 +402,26 @@ def test_regions(region: str | None, host: str) -> None:
 
 
 def test_auto_mode_takes_whole_sentences() -> None:
-    """Each message is one, with a space behind it."""
+    """Each message is one; the space between two is where it was."""
     adapter = make(auto_mode=True)
     assert adapter.tuned().hold_back is HoldBack.SENTENCE
     assert multi.tuned().hold_back is HoldBack.WORD
     gen = begin(adapter, "g1")
-    assert parsed(adapter.text(gen, " How are you?")) == [words("How are you? ")]
+    assert parsed(adapter.text(gen, " How are you?")) == [words(" How are you?")]
     assert parsed(plain.text(begin(plain, "g1"), " How are ")) == [words(" How are ")]
+
+
+@pytest.mark.parametrize("auto", [True, False])
+def test_text_is_sent_as_it_was_written(auto: bool) -> None:
+    """Blank lines, double spaces and sentences without any between them: all of it, no more."""
+    said = "One here.\n\nTwo  there. كيف؟نعم."
+    adapter = make(auto_mode=auto)
+    gen = begin(adapter, "g1")
+    pieces = pieces_of(adapter, list(said))
+    assert len(pieces) > 3
+    frames = parsed(*(adapter.text(gen, piece) for piece in pieces))
+    sent = "".join(str(frame["text"]) for frame in frames)
+    assert sent == (said if auto else f"{said} "), "between words the last one is given its space"
 
 
 # --- traits and options ---------------------------------------------------------------------------
@@ -884,6 +898,27 @@ def test_an_answer_of_audio() -> None:
         Audio(b"\3"),
         OutputEnd(),
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "format"),
+    [
+        ("audio/mpeg", "pcm_24000"),
+        ("Audio/MPEG; x=1", "mulaw_8000"),
+        ("audio/basic", "pcm_24000"),
+        ("audio/pcm", "mulaw_8000"),
+    ],
+)
+def test_audio_that_was_not_asked_for(kind: str, format: str) -> None:
+    """Compressed, or in another encoding: it would be noise, so that it is none of ours."""
+    with pytest.raises(RemoteProtocolError, match="audio asked for"):
+        body_of(answer(kind, ElevenLabsRest(voice="V1", format=format)), b"1234")
+
+
+def test_telephone_audio_over_http() -> None:
+    """G.711 is not told apart any further by its type."""
+    adapter = ElevenLabsRest(voice="V1", format="alaw_8000")
+    assert body_of(answer("audio/basic", adapter), b"12") == [Audio(b"12"), OutputEnd()]
 
 
 LINES = (

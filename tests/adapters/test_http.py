@@ -70,6 +70,24 @@ def test_what_comes_behind_the_samples_of_a_wav_is_no_audio() -> None:
         assert read(cut(body, size), wire("audio/wav")) == (SOUND, 1)
 
 
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+def test_a_wav_that_is_shorter_than_it_says_is_cut_short(size: int) -> None:
+    """The end of the body is not the end of the audio; another attempt may bring it."""
+    body = wav(size=len(SOUND) + 4) + SOUND
+    where = wire("audio/wav")
+    for piece in cut(body, size):
+        _http.audio(piece, where)
+    with pytest.raises(RemoteProtocolError, match="4 bytes before") as caught:
+        _http.audio(b"", where)
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFDB, 0x7FFFFFFF, 0xFFFFFFDB, 0xFFFFFFFF])
+def test_a_wav_of_unknown_length_ends_with_the_body(size: int) -> None:
+    """Servers that stream write what they can for a length."""
+    assert read([wav(size=size) + SOUND], wire("audio/wav")) == (SOUND, 1)
+
+
 @pytest.mark.parametrize(("tag", "format"), [(7, "mulaw_8000"), (6, "alaw_8000")])
 def test_wav_of_g711(tag: int, format: str) -> None:
     body = wav(tag=tag, rate=8000, bits=8) + SOUND

@@ -3,18 +3,20 @@
 import base64
 import json
 import random
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import attrs
 import pytest
 
+from tests.adapters.reach import Reach
 from tests.adapters.wire import begin, facts, failure, finish, parsed, wire
 from ttsmux.adapter import (
     Adapter,
     Audio,
     Closed,
     DialFailure,
-    Failed,
     Handshake,
     Input,
     Marks,
@@ -24,8 +26,11 @@ from ttsmux.adapter import (
     Signal,
     Wire,
 )
+from ttsmux.adapters.elevenlabs import ElevenLabs
 from ttsmux.adapters.gradium import Gradium, GradiumRest
-from ttsmux.adapters.xai import XAI, XAIRest
+from ttsmux.adapters.kugelaudio import KugelAudio
+from ttsmux.adapters.sm import SM
+from ttsmux.adapters.xai import XAI
 from ttsmux.errors import (
     AuthError,
     ConcurrencyLimitError,
@@ -35,11 +40,14 @@ from ttsmux.errors import (
     HandshakeError,
     InvalidVoice,
     NotFoundError,
+    ProtocolError,
     QuotaError,
     RateLimitError,
     RemoteProtocolError,
 )
 from ttsmux.settings import Interrupt
+from ttsmux.testing.fuzz import Raw, mutations
+from ttsmux.testing.hearing import understood
 
 gradium = Gradium(voice="YTpq7expH9539ERJ").rest()
 xai = XAI(voice="ara", language="en").rest()
@@ -367,30 +375,113 @@ def test_xai_refusals(status: int, body: str, kind: type[Error]) -> None:
 
 # --- whatever comes -------------------------------------------------------------------------------
 
-
-@pytest.mark.parametrize(
-    ("adapter", "kind", "body"),
-    [
-        (gradium, "", lines(READY, word("a", 0.0), spoken(b"12"), {"type": "error"}, EOS)),
-        (attrs.evolve(gradium, only_audio=True), "audio/wav", b"RIFF    WAVEfmt \x10\0\0\0data"),
-        (attrs.evolve(xai, with_timestamps=True), "", b'{"audio":"AAAA","audio_timestamps":{}}'),
-    ],
-    ids=["lines", "wav", "object"],
+eleven = ElevenLabs(voice="V1").rest()
+kugel = KugelAudio(voice="1071").rest()
+sm = SM().rest()
+LAW = "mulaw_8000"
+PCM = bytes(range(200))
+WAV = (
+    b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 1, 1, 22050, 44100, 2, 16)
+    + b"data\xff\xff\xff\xff"
+)  # fmt: skip
+ALIGNED = {
+    "characters": list("Hi a"),
+    "character_start_times_seconds": [0.0, 0.1, 0.2, 0.3],
+    "character_end_times_seconds": [0.1, 0.2, 0.3, 0.4],
+}
+ELEVEN = lines(
+    {"audio_base64": b64(b"1234"), "alignment": ALIGNED, "normalized_alignment": None},
+    {"audio_base64": b64(b"12"), "alignment": None, "normalized_alignment": ALIGNED},
+    {"audio_base64": b64(b"12"), "alignment": {**ALIGNED, "characters": []}},
+    {"detail": {"code": "system_busy", "status": "system_busy", "message": "busy"}},
 )
-def test_mutated_answers_are_signals_or_a_protocol_error(
-    adapter: GradiumRest | XAIRest, kind: str, body: bytes
-) -> None:
-    """Never anything else, wherever they are cut."""
-    rng = random.Random(4)
-    for _ in range(2000):
-        mutated = bytearray(body)
-        for _ in range(rng.randrange(1, 6)):
-            at = rng.randrange(len(mutated))
-            mutated[at : at + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
-            mutated += b"\n" if not mutated else b""
-        try:
-            signals = read(adapter, bytes(mutated), kind, rng.randrange(1, 50))
-        except RemoteProtocolError:
-            continue
-        assert all(isinstance(signal, Signal | Failed) for signal in signals)
-        assert isinstance(sound(signals), bytes)
+REFUSED = b'{"error":"No credits","error_code":"INSUFFICIENT_CREDITS","code":402,"request_id":"r1"}'
+XAI_TIMED = json.dumps({"audio": b64(b"1234"), "duration": 0.4, "audio_timestamps": TIMES})
+GRADIUM = (
+    READY, word("a", 0.0), spoken(b"12"), {"type": "error", "message": "concurrency limit"},
+    {"type": "error", "message": "x", "code": 429}, {"type": "error", "message": "x", "code": 1008},
+    {"type": "error", "message": "setup", "code": 1008},
+    {"type": "error", "message": "embeddings of x not found"}, {"type": "error"}, EOS,
+)  # fmt: skip
+ANSWERS: dict[str, tuple[Adapter, str, bytes]] = {
+    "elevenlabs": (eleven, "application/json", ELEVEN),
+    "elevenlabs dictionaries": (
+        attrs.evolve(eleven, pronunciation_dictionaries=[("a", "1")]), "application/json", ELEVEN,
+    ),
+    "elevenlabs audio": (attrs.evolve(eleven, with_timestamps=False), "audio/pcm", PCM),
+    "elevenlabs law": (attrs.evolve(eleven, format=LAW), "audio/basic", PCM),
+    "gradium": (gradium, "application/x-ndjson", lines(*GRADIUM)),
+    "gradium wav": (
+        attrs.evolve(gradium, only_audio=True, format="pcm_22050"), "audio/wav", WAV + PCM,
+    ),
+    "kugelaudio": (kugel, "audio/pcm", PCM),
+    "kugelaudio law": (attrs.evolve(kugel, format=LAW), "audio/basic", PCM),
+    "kugelaudio refused": (kugel, "application/json", REFUSED),
+    "sm": (sm, "audio/wav", WAV + PCM),
+    "sm pcm": (sm, "audio/pcm", PCM),
+    "xai": (xai, "audio/pcm", PCM),
+    "xai timed": (attrs.evolve(xai, with_timestamps=True), "application/json", XAI_TIMED.encode()),
+}  # fmt: skip
+TYPES = (
+    "audio/pcm", "Audio/Basic; x=1", "audio/wav", "audio/mpeg", "application/octet-stream",
+    "application/json; charset=utf-8", "text/html", "", ";", "audio/", "x\x1b" * 300, "é/\ud800",
+)  # fmt: skip
+RATES = ("24000", "8000", "", "fast", "-1", "9" * 5000, "١٢", "1e3")
+
+
+def odd_answers(name: str, count: int) -> Iterator[tuple[Wire, list[bytes]]]:
+    """Answers with a body, a type or a rate that may be another, cut anywhere, to the end."""
+    adapter, kind, good = ANSWERS[name]
+    rng = random.Random(name)
+    for _ in range(count):
+        body = bytearray(good)
+        for _ in range(rng.randrange(5)):
+            at = rng.randrange(len(body) + 1)
+            body[at : at + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
+        if good.startswith(b"{") and rng.random() < 0.7:
+            messages = good.decode().split("\n")
+            body = bytearray(
+                b"\n".join(one.data for one in mutations(messages, 3, str(rng.random())))
+            )
+        on = wire(adapter)
+        on.headers = {"content-type": kind if rng.random() < 0.8 else rng.choice(TYPES)}
+        if rng.random() < 0.5:
+            on.headers = {**on.headers, "x-sample-rate": rng.choice(RATES)}
+        size = rng.choice((1, 7, 50, 10_000))
+        yield on, [*(bytes(body[at : at + size]) for at in range(0, len(body), size)), b""]
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_odd_answers_are_signals_or_a_protocol_error(name: str) -> None:
+    """Never anything else, whatever the headers and wherever they are cut."""
+    adapter, heard = ANSWERS[name][0], 0
+    for on, pieces in odd_answers(name, 1500):
+        heard += all(understood(adapter, Raw(piece, False), on) for piece in pieces)
+    assert heard > 100, "else this tests nothing"
+
+
+@pytest.mark.parametrize("provider", sorted({name.split()[0] for name in ANSWERS}))
+def test_odd_answers_reach_every_line_of_the_decoder(provider: str) -> None:
+    """What answers have in common is tried by tests of its own."""
+    reach = Reach()
+    for name, (adapter, _, _) in ANSWERS.items():
+        if name.split()[0] == provider:
+            for on, pieces in odd_answers(name, 1000):
+                with reach.watched(), suppress(ProtocolError):
+                    for piece in pieces:
+                        list(adapter.decode_binary(piece, on))
+    missed = {line for line in reach.missed() if not line.startswith("_http.py")}
+    assert missed == UNREACHED.get(provider, set())
+
+
+UNREACHED = {
+    # Sixteen megabytes; tried in test_elevenlabs.
+    "elevenlabs": {
+        '_elevenlabs_rest.py: raise RemoteProtocolError("a line of the answer does not end")',
+    },
+    # Messages are looked through for these words before; here it is for the reasons of a close.
+    "gradium": {
+        "gradium.py: return ConcurrencyLimitError(words, retry_after=_CONCURRENCY_WAIT)",
+    },
+}
+"""Lines of a decoder that these answers cannot reach, by provider."""

@@ -212,6 +212,11 @@ def test_connections_are_told_apart_by_what_is_frozen_with_them() -> None:
         ({"path": "/v1?x=1"}, "path cannot be"),
         ({"rest_path": "/a b"}, "rest_path cannot be"),
         ({"key_name": "a\r\nb"}, "key_name cannot be 'a b'"),
+        ({"speed": 0.49}, "speed is between 0.5 and 2, not 0.49"),
+        ({"speed": 2.1}, "speed is between 0.5 and 2, not 2.1"),
+        ({"model": "x"}, "there is no model to choose: the voice has one"),
+        ({"language": "ar"}, "there is no language to choose: the voice has one"),
+        ({"language": ""}, "there is no language to choose"),
         ({"extra": "[1]"}, "extra takes fields"),
         ({"extra": "{"}, "extra takes fields"),
         ({"extra": 7}, "extra takes fields"),
@@ -243,7 +248,8 @@ def test_options_of_another_type(options: dict[str, object]) -> None:
     [
         ({}, {}),
         ({"voice": "Nouf"}, {"voice": "Nouf"}),
-        ({"speed": 1.5}, {"speed": 1.5}),
+        ({"speed": 0.5}, {"speed": 0.5}),
+        ({"speed": 2}, {"speed": 2}),
         ({"format": "pcm_22050"}, {}),
         ({"format": "pcm_16000"}, {"format": "pcm", "sample_rate": 16000}),
         ({"format": "pcm_16000", "rate_field": "rate"}, {"format": "pcm", "rate": 16000}),
@@ -253,7 +259,6 @@ def test_options_of_another_type(options: dict[str, object]) -> None:
         ({"extra": '{"seed": 7}'}, {"seed": 7}),
         ({"extra": ""}, {}),
         ({"extra": {"voice": "mine"}}, {"voice": "mine"}),
-        ({"language": "ar", "model": "x"}, {}),
     ],
 )
 def test_requests(options: dict[str, object], fields: dict[str, object]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.adapters.wire import begin, close, decode, facts, failure, finish, parsed, wire
 from ttsmux.adapter import (
+    Adapter,
     Audio,
     Base,
     CancelAck,
@@ -198,6 +199,7 @@ def query(adapter: XAI) -> dict[str, str]:
         ({"language": "auto"}, {"language": "auto"}),
         ({"speed": 1.0}, {"speed": "1.0"}),
         ({"speed": 0.7}, {"speed": "0.7"}),
+        ({"speed": 1.5}, {"speed": "1.5"}),
         ({"optimize_streaming_latency": 0}, {"optimize_streaming_latency": "0"}),
         ({"optimize_streaming_latency": 2}, {"optimize_streaming_latency": "2"}),
         ({"text_normalization": True}, {"text_normalization": "true"}),
@@ -590,6 +592,25 @@ def test_formats_that_cannot_be(format: str) -> None:
     """Containers are not spoken here, though the vendor has them."""
     with pytest.raises(InvalidFormat):
         XAI(format=format).options()
+
+
+@pytest.mark.parametrize("kind", [XAI, XAIRest])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"speed": 0.69}, "speed is between 0.7 and 1.5, not 0.69"),
+        ({"speed": 99}, "speed is between 0.7 and 1.5, not 99"),
+        ({"optimize_streaming_latency": -1}, "latency is between 0 and 2, not -1"),
+        ({"optimize_streaming_latency": 3}, "latency is between 0 and 2, not 3"),
+    ],
+)
+def test_numbers_that_cannot_be(
+    kind: type[Adapter], options: dict[str, object], words: str
+) -> None:
+    """Out of the range that the guide gives; its ends are in it."""
+    with pytest.raises(ConfigError, match=words) as caught:
+        kind(**options)  # type: ignore[arg-type]
+    assert (caught.value.provider, caught.value.phase) == ("xai", "config")
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,9 @@ def test_a_port_that_is_taken() -> None:
         (("xai", "--fault", "reset@moon:1"), "known: connect:N, request:N, chunk:K"),
         (("gradium", "--fault", "no-ack"), "gradium has no cancel message"),
         (("xai", "--engine", "tone", "--rtf", "-1"), "rtf cannot be -1.0"),
-        (("xai", "--option", "sausage=1"), "cannot simulate xai with these options"),
+        (("XAI",), "did you mean 'xai'?"),
+        (("xai", "--option", "sausage=1"), "the simulated xai has no option 'sausage'; it has "),
+        (("xai", "--option", "require_key=sausage"), "require_key of the simulated xai does not"),
         (("xai", "--option", "port=1"), "port is no option of the simulated xai"),
         (("xai", "--port", "70000"), "70000 is not in the range"),
         (("xai", "--log", "/"), "is a directory"),
@@ -108,6 +110,21 @@ def test_wrong_use(args: tuple[str, ...], words: str) -> None:
     result = invoke("simulate", *args)
     assert result.exit_code == 2 and isinstance(result.exception, SystemExit)
     assert words in result.stderr and not result.stdout
+    assert "__init__" not in result.stderr
+
+
+def test_options_that_a_third_partys_simulator_cannot_do_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are not asked for one by one."""
+
+    def make(name: str, options: dict[str, str]) -> None:
+        raise TypeError("it needs two")
+
+    monkeypatch.setattr("ttsmux.simulate.simulator.create_provider", make)
+    monkeypatch.setattr("ttsmux.cli.simulate.create_provider", make)
+    result = invoke("simulate", "xai", "--engine", "tone", "--option", "one=1")
+    assert result.exit_code == 2 and result.stderr == "Error: it needs two\n"
 
 
 def test_help_lists_the_faults() -> None:

@@ -117,8 +117,10 @@ async def test_plain_calls_from_another_thread_are_refused() -> None:
             for call in (speech.interrupt, speech.flush, speech.end, lambda: speech.write("x")):
                 with pytest.raises(ttsmux.WrongThread, match="from_thread"):
                     call()
-            with pytest.raises(ttsmux.WrongThread):
-                client.speak("hello")
+            for begin in (client.pool_stats, lambda: client.speak("hello")):
+                with pytest.raises(ttsmux.WrongThread):
+                    begin()
+            assert client.from_thread(client.pool_stats).busy == 1
             return client.from_thread(speech.interrupt)
 
         report = await anyio.to_thread.run_sync(from_elsewhere)

@@ -97,7 +97,7 @@ REFUSED: list[tuple[str, Any, dict[str, Any], type[ttsmux.Error], str]] = [
         [XAI(format="pcm_8000"), Gradium(voice="v")],
         {},
         ttsmux.ConfigError,
-        "all routes must speak one audio format, not pcm_24000, pcm_8000: pass format= to each",
+        "must speak one audio format, not pcm_24000, pcm_8000: pass format= to each",
     ),
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -22,6 +23,7 @@ from tests.scenarios.stage import (
     events,
     face,
 )
+from tests.transports.peers import Listener, Peer
 from ttsmux import PoolLimits, RetryPolicy, Timeouts
 from ttsmux.adapter import Adapter
 from ttsmux.simulate import AsyncSimulator
@@ -80,6 +82,21 @@ def test_a_text_becomes_audio(runtime: str, provider: str) -> None:
             "Good morning.",
             "How are you?",
         ]
+
+    play(runtime, provider, script)
+
+
+@every
+@both
+def test_a_prewarm_connects_nothing(runtime: str, provider: str) -> None:
+    """It makes requests ready that have not begun, and the metrics are about those."""
+
+    async def script(world: World) -> None:
+        assert await world.prewarm() >= 1
+        assert world.sim.dials == 0
+        take = (await world.speak("Good morning.").rest()).said()
+        assert take.speech.metrics.connection_reused
+        assert world.sim.dials == 1
 
     play(runtime, provider, script)
 
@@ -328,6 +345,33 @@ def test_the_request_as_httpx_sees_it() -> None:
     assert call.request.headers["Authorization"] == f"Bearer {KEY}"
     assert call.request.headers["Content-Type"] == "application/json"
     assert json.loads(call.request.content)["speed"] == 1.1
+
+
+def test_a_connection_that_the_server_let_go_costs_no_attempt() -> None:
+    """Servers end connections that nobody uses, and one may be used just then."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: audio/pcm\r\nContent-Length: %d\r\n\r\n" % len(PCM)
+
+    def script(peer: Peer) -> None:
+        for last in (False, True):
+            head = peer.head()
+            (size,) = re.findall(rb"(?i)content-length: (\d+)", head)
+            peer._exactly(int(size))
+            if last:
+                break
+            peer.send(answer + PCM)
+
+    with (
+        Listener(script) as server,
+        ttsmux.Client(
+            rest("xai"), api_key=KEY, base_url=f"http://127.0.0.1:{server.port}", retry=ONCE
+        ) as client,
+    ):
+        for _ in range(4):
+            speech = client.speak("Good morning.")
+            assert decode_text(speech.read(), RATE) == "Good morning."
+            assert speech.metrics.attempts == 1
+        assert client.pool_stats().dials_failed == 0
+    assert server.connections == 4
 
 
 @respx.mock

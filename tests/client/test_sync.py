@@ -153,21 +153,6 @@ def test_a_key_that_cannot_be_fetched(sim: AsyncSimulator) -> None:
     assert sim.dials == 0
 
 
-def test_drain_is_in_close_of_the_engine(sim: AsyncSimulator) -> None:
-    """Those that speak finish; no new speech is taken meanwhile."""
-    with client_of(sim) as client:
-        speech = client.speak("good morning")
-        draining = threading.Thread(target=client._engine.close, args=(10.0,))
-        draining.start()
-        while not client._engine.mux._pool.draining:
-            time.sleep(0.001)
-        with pytest.raises(ttsmux.ClosedError):
-            client.speak("too late")
-        assert decode_text(speech.read(), RATE) == "good morning"
-        draining.join(10)
-        assert not draining.is_alive()
-
-
 FORK = """
 import os, sys, warnings
 import ttsmux

@@ -185,7 +185,26 @@ def test_whole_text_becomes_a_generation_a_sentence() -> None:
         harness.audio(speech, bytes([number, number]))
         harness.done(speech)
     assert harness.finish(speech) == b"\0\0\1\1\2\2"
-    assert speech.metrics().attempts == 3
+    assert speech.metrics().attempts == 1
+
+
+def test_a_sentence_that_is_said_again_is_another_attempt() -> None:
+    """The sentences before it and behind it are none."""
+    harness = opened(traits(input=Input.WHOLE))
+    speech = harness.speak("One. Two! Three")
+    harness.audio(speech)
+    harness.done(speech)
+    harness.hear(speech)
+    harness.drop(harness.on(speech))
+    harness.advance(0.1)
+    harness.up()
+    harness.advance(3.0)
+    for _ in range(2):
+        harness.audio(speech)
+        harness.done(speech)
+    harness.finish(speech)
+    # The generation that was torn and begun again.
+    assert speech.metrics().attempts == 2
 
 
 # --- flush ----------------------------------------------------------------------------------------

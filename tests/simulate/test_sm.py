@@ -11,7 +11,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.simulate.peer import TIMEOUT, happened, records
 from ttsmux.simulate import Simulator
-from ttsmux.simulate.engines.tone import Heard, decode
+from ttsmux.simulate.engines.tone import Heard, decode, decode_text
 
 CLOUD, ON_PREMISE = "/v1/tts/stream", "/v1/audio/stream"
 KEY = {"X-API-Key": "a-secret-api-key"}
@@ -544,3 +544,16 @@ def test_an_error_over_rest() -> None:
     with Simulator("sm", faults=["error@chunk:2=no"]) as sim:
         status, _, body = post(sim, input="One two three four five six seven.")
         assert (status, json.loads(body)["code"]) == (500, "INTERNAL_ERROR")
+
+
+def test_pings_that_are_ignored() -> None:
+    """They are read, and requests are answered as ever; no pong comes, before or after."""
+    with Simulator("sm", pings="ignore") as sim, dial(sim) as peer:
+        unheard = peer.ws.ping()
+        peer.say({"text": "Still here."})
+        audio, _ = peer.until()
+        assert decode_text(audio, 22050) == "Still here."
+        assert sim.wait_for(lambda log: [one for one in log if one["event"] == "ping"], TIMEOUT)
+        assert not unheard.is_set()
+    with Simulator("sm") as sim, dial(sim) as peer:
+        assert peer.ws.ping().wait(TIMEOUT), "and by default one does"

@@ -35,6 +35,9 @@ HURRIED = Lull(seconds=1.6, adapter={"inactivity_timeout": 1})
 KNOWN: dict[str, dict[str, Shape]] = {
     "elevenlabs": {
         "multi": Shape(kit={"lull": HURRIED, "error": {"error_id": True}}),
+        "auto": Shape(
+            options={"auto_mode": True}, kit={"lull": HURRIED, "error": {"error_id": True}}
+        ),
         "single": Shape(options={"endpoint": "single"}, kit={"lull": HURRIED}),
     },
     "kugelaudio": {

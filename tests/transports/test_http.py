@@ -662,6 +662,176 @@ def test_what_comes_behind_an_answer_is_no_answer(
     assert server.connections == 3
 
 
+# What asyncio reads at once is 256 KiB, uvloop as much and several times in a row; we ask for 64.
+@pytest.mark.parametrize("size", [64 * 1024, 128 * 1024, 256 * 1024])
+@pytest.mark.parametrize("tls", [False, True])
+def test_what_comes_behind_an_answer_that_fills_a_read_is_no_answer(
+    requests: Requests, size: int, tls: bool, authority: Authority
+) -> None:
+    """Also where the answer ends exactly with what was asked for, and what is behind it waits."""
+    behind = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstale"
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    length = size - len(head % size) - (len(str(size - 50)) - len(str(size)))
+    answer = head % length + bytes(length)
+    assert len(answer) == size
+
+    def script(peer: Peer) -> None:
+        read_request(peer)
+        peer.send(answer + behind)
+        peer.until_hung_up()
+
+    with Listener(script, authority.server() if tls else None) as server:
+        for _ in range(3):
+            line = requests.post(http(server), ssl_context=authority.client())
+            assert whole(line) == bytes(length)
+        requests.close()
+    assert server.connections == 3
+
+
+class Tired:
+    """Serve one request a connection; with the next one that comes there, do as *then* says."""
+
+    def __init__(self, then: Callable[[Peer], None], connections: int = 1) -> None:
+        self.then = then
+        self.connections = connections
+        """How many do so; those that come later go on."""
+        self.requests = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, peer: Peer) -> None:
+        with self._lock:
+            self.connections -= 1
+            tired = self.connections >= 0
+        self.serve(peer)
+        if tired:
+            self.request(peer)
+            self.then(peer)
+        else:
+            self.serve(peer)
+            peer.until_hung_up()
+
+    def request(self, peer: Peer) -> None:
+        read_request(peer)
+        with self._lock:
+            self.requests += 1
+
+    def serve(self, peer: Peer) -> None:
+        self.request(peer)
+        peer.send(CHUNKED + chunk(b"sound") + LAST)
+
+
+def hang_up(peer: Peer) -> None:
+    """The script ends, and the connection with it."""
+
+
+@pytest.mark.parametrize("then", [hang_up, Peer.reset])
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_connection_that_ends_as_it_is_used_again_costs_nothing(
+    requests: Requests, then: Callable[[Peer], None], tls: bool, authority: Authority
+) -> None:
+    """The server's patience was over; the same request is sent on another, which then is kept."""
+    script = Tired(then)
+    with Listener(script, authority.server() if tls else None) as server:
+        for _ in range(3):
+            line = requests.post(http(server), ssl_context=authority.client())
+            assert whole(line) == b"sound"
+        requests.close()
+    assert (server.connections, script.requests) == (2, 4)
+
+
+def test_of_many_connections_that_end_one_costs_a_request(requests: Requests) -> None:
+    """The second try takes none of those that were kept, for they are as old."""
+    both = threading.Barrier(2)
+    script = Tired(hang_up, 2)
+    serve = script.serve
+
+    def at_once(peer: Peer) -> None:
+        script.request(peer)
+        both.wait(PATIENCE)
+        peer.send(CHUNKED + chunk(b"sound") + LAST)
+        script.serve = serve  # type: ignore[method-assign]
+
+    script.serve = at_once  # type: ignore[method-assign]
+    with Listener(script) as server:
+        lines = [requests.post(http(server)) for _ in range(2)]
+        for line in lines:
+            whole(line)
+        whole(requests.post(http(server)))
+        requests.close()
+    # Two at once, one that was not answered, and the same again.
+    assert (server.connections, script.requests) == (3, 4)
+
+
+def test_a_second_connection_that_ends_is_told(requests: Requests) -> None:
+    """It has served nobody, so that there is more to it than its age."""
+    answers = [CHUNKED + LAST, b""]
+    seen = []
+
+    def script(peer: Peer) -> None:
+        for _ in range(2):
+            seen.append(read_request(peer)[0])
+            if not (answer := answers.pop(0) if answers else b""):
+                break
+            peer.send(answer)
+
+    with Listener(script) as server:
+        whole(requests.post(http(server)))
+        assert type(unanswered(requests.post(http(server)))) is ConnectError
+        requests.close()
+    assert (server.connections, len(seen)) == (2, 3)
+
+
+def test_a_connection_that_ends_in_the_middle_of_an_answer_is_told(requests: Requests) -> None:
+    """However often it was used: something had come."""
+    script = Tired(lambda peer: peer.send(b"HTTP/1.1 200 OK\r\nConte"))
+    with Listener(script) as server:
+        whole(requests.post(http(server)))
+        assert type(unanswered(requests.post(http(server)))) is ConnectError
+        requests.close()
+    assert (server.connections, script.requests) == (1, 2)
+
+
+def test_giving_up_the_second_try(requests: Requests) -> None:
+    """It is the same request, wherever it has got to."""
+    there = threading.Event()
+
+    def script(peer: Peer) -> None:
+        read_request(peer)
+        if server.connections == 2:
+            there.set()
+            peer.until_hung_up()
+            return
+        peer.send(CHUNKED + LAST)
+        read_request(peer)
+
+    with Listener(script) as server:
+        whole(requests.post(http(server)))
+        line = requests.post(http(server))
+        assert there.wait(PATIENCE)
+        line.abort()
+        assert line.end() == Closed(None)
+        requests.close()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_closing_ends_the_requests_under_way(
+    requests: Requests, tls: bool, authority: Authority
+) -> None:
+    """Nobody waits for what a server still has to say."""
+
+    def script(peer: Peer) -> None:
+        read_request(peer)
+        peer.send(CHUNKED + chunk(b"sound"))
+        peer.until_hung_up()
+
+    with Listener(script, authority.server() if tls else None) as server:
+        line = requests.post(http(server), ssl_context=authority.client())
+        line.messages(1)
+        requests.close()
+        assert type(line.end()) is ConnectionLost
+    assert line.sink.messages == [(b"sound", False)]
+
+
 def test_no_cookie_is_kept(requests: Requests) -> None:
     heads = []
 

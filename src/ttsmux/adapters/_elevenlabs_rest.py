@@ -32,6 +32,7 @@ from ..adapter import (
     json_frame,
 )
 from ..errors import RemoteProtocolError
+from . import _http
 from ._elevenlabs import (
     FORMATS,
     UNREADABLE,
@@ -47,6 +48,7 @@ from ._elevenlabs import (
     wire_format,
 )
 
+_PCM, _G711 = "audio/pcm", "audio/basic"
 _NO_TIMES = msgspec.Raw(b"null")
 
 
@@ -122,8 +124,13 @@ class ElevenLabsRest(ElevenLabsSettings):
         raise RemoteProtocolError(msg)
 
     def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
-        if wire.headers.get("content-type", "").lower().startswith("audio/"):
-            return (Audio(data) if data else OutputEnd(),)
+        kind = _http.media_type(wire)
+        if kind.startswith("audio/"):
+            wanted = wire.options.format
+            if kind == (_G711 if wanted.encoding == "pcm" else _PCM):
+                msg = f"the answer is {kind}, not the audio asked for, {wanted}"
+                raise RemoteProtocolError(msg, retryable=False)
+            return _http.audio(data, wire)
         signals = [found for line in self._cut(data, wire) for found in self._line(line, wire)]
         return signals if data else [*signals, *track(wire.scratch, None).rest(None), OutputEnd()]
 

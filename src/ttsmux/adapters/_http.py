@@ -24,8 +24,11 @@ _MAX_HEADER = 64 * 1024
 _EXTENSIBLE = 0xFFFE
 # By WAVE_FORMAT_*; RFC 2361 has the list.
 _ENCODINGS = {1: "pcm", 6: "alaw", 7: "mulaw"}
-_UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
-"""What stands where a server that streams does not know the length yet."""
+_UNKNOWN_SIZE = 0x7FFFF000
+"""
+From here on a length is none: a server that streams does not know it yet, and writes 0 or the most
+that fits into 31 or 32 bits, less some for headers. What is meant so would be hours of audio.
+"""
 
 
 def media_type(wire: Wire) -> str:
@@ -40,7 +43,8 @@ def audio(data: bytes, wire: Wire) -> Iterable[Signal]:
     A WAV header is taken off, and its encoding compared with what was asked for.
 
     Raises:
-        RemoteProtocolError: the answer is no audio, or audio that was not asked for.
+        RemoteProtocolError: the answer is no audio, audio that was not asked for, or a WAV that is
+            shorter than it says.
     """
     kind = media_type(wire)
     if kind in _WAV:
@@ -102,6 +106,9 @@ def _wav(data: bytes, wire: Wire) -> Iterable[Signal]:
     if not data:
         if left is None:
             raise RemoteProtocolError("the answer ended within its WAV header")
+        assert isinstance(left, int), "set by the header"
+        if left > 0:
+            raise RemoteProtocolError(f"the WAV ended {left} bytes before the end it announced")
         return (OutputEnd(),)
     if left is None:
         found = _gathered(data, wire)
@@ -132,7 +139,7 @@ def _header(found: bytearray, wire: Wire) -> int | None:
         if name == b"data":
             if not checked:
                 raise RemoteProtocolError("the WAV header does not say what it holds")
-            wire.scratch["left"] = -1 if size in _UNKNOWN_SIZES else size
+            wire.scratch["left"] = size if 0 < size < _UNKNOWN_SIZE else -1
             return at
         if name == b"fmt " and size >= 16:
             if len(found) < at + size:

@@ -27,9 +27,10 @@ from ..adapter import (
     printable,
 )
 from ..errors import GenerationError, RemoteProtocolError
+from . import _http
 from ._kugelaudio import HTTP, UNREADABLE, KugelVoice, credentials, error_of, faults, host
 
-_AUDIO = ("audio/pcm", "audio/basic")
+_PCM, _G711 = "audio/pcm", "audio/basic"
 _RATE = re.compile(r"[0-9]{1,6}")
 _LONGEST_ERROR = 4096
 
@@ -59,13 +60,13 @@ class KugelAudioRest(KugelVoice):
         return self.decode_binary(data, wire)
 
     def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
-        kind = wire.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind in _AUDIO:
+        kind, asked = _http.media_type(wire), wire.options.format
+        if kind == (_PCM if asked.encoding == "pcm" else _G711):
             rate = wire.headers.get("x-sample-rate", "")
             known = int(rate) if _RATE.fullmatch(rate) else None
             return (Audio(data, rate=known),) if data else (OutputEnd(),)
         if kind != "application/json":
-            msg = f"the answer is {printable(kind, 40) or 'of no kind'} instead of audio"
+            msg = f"the answer is {printable(kind, 40) or 'of no kind'} instead of {asked}"
             raise RemoteProtocolError(msg)
         # A success by its status only. People will read it, so a part is enough.
         body = wire.scratch.setdefault("body", bytearray())

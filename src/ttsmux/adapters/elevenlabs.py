@@ -227,8 +227,8 @@ class ElevenLabs(ElevenLabsSettings):
         )
 
     def text(self, gen: Generation, piece: str) -> Iterable[Frame]:
-        # A sentence stands for itself; otherwise the pieces are the text, with its own spaces.
-        return self._frame(gen, text=f"{piece.strip()} " if self.auto_mode else piece)
+        # The pieces are the text, with its own spaces: one behind a sentence would be one more.
+        return self._frame(gen, text=piece)
 
     def flush(self, gen: Generation) -> Iterable[Frame]:
         if self.endpoint == "multi":

@@ -56,6 +56,7 @@ from ..errors import (
 from . import _http
 
 _CLOUD, _ON_PREMISE = "cloud", "on-premise"
+_SLOWEST, _FASTEST = 0.5, 2
 _Auth = Literal[
     "none", "header-api-key", "header-bearer", "query-api-key", "query-token", "first-message"
 ]
@@ -145,6 +146,14 @@ class _SM(Adapter):
         ):
             if not 1 <= count <= most:
                 msg = f"{name} is between 1 and {most}, not {count}"
+                raise ConfigError(msg, provider=self.name, phase="config")
+        if self.speed is not None and not _SLOWEST <= self.speed <= _FASTEST:
+            # Clamped without a word, by the vendor's page on REST.
+            msg = f"speed is between {_SLOWEST} and {_FASTEST}, not {self.speed}"
+            raise ConfigError(msg, provider=self.name, phase="config")
+        for name, choice in (("model", self.model), ("language", self.language)):
+            if choice is not None:
+                msg = f"there is no {name} to choose: the voice has one, as Yara_en has English"
                 raise ConfigError(msg, provider=self.name, phase="config")
         for name, text, form in (
             ("host", self.host, r"[A-Za-z0-9.-]+(:[0-9]{1,5})?"),

@@ -9,7 +9,7 @@ API reference); see docs/providers/xai.md for what those leave open and what was
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import ClassVar
 from urllib.parse import urlencode
 
@@ -106,14 +106,27 @@ _FORMATS = (
 _MAX_TEXT = 12_000
 
 
+def _between(low: float, high: float) -> Callable[..., None]:
+    """Return a check for a number, by the guide's range."""
+
+    def check(adapter: Adapter, attribute: attrs.Attribute[object], value: float | None) -> None:
+        if value is not None and not low <= value <= high:
+            msg = f"{attribute.name} is between {low} and {high}, not {value}"
+            raise ConfigError(msg, provider=adapter.name, phase="config")
+
+    return check
+
+
 @attrs.frozen(kw_only=True)
 class _Voice(Adapter):
     """What the socket and HTTP have in common."""
 
     name: ClassVar[str] = "xai"
 
-    speed: float | None = attrs.field(default=None, validator=NUMBER)
-    optimize_streaming_latency: int | None = attrs.field(default=None, validator=WHOLE)
+    speed: float | None = attrs.field(default=None, validator=[NUMBER, _between(0.7, 1.5)])
+    optimize_streaming_latency: int | None = attrs.field(
+        default=None, validator=[WHOLE, _between(0, 2)]
+    )
     text_normalization: bool | None = attrs.field(default=None, validator=FLAG)
     with_timestamps: bool = attrs.field(default=False, validator=FLAG)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -21,6 +22,7 @@ from rich.text import Text
 from ..audio import AudioChunk
 from ..client.options import Outcome
 from ..core.speech import Metrics
+from ..simulate.engines import Engine
 
 _ENDLESS = 10_000
 """Columns that nothing of ours fills."""
@@ -171,6 +173,12 @@ def remark(text: str) -> None:
         console.print(Text(text, "dim"))
     else:
         click.echo(text, err=True)
+
+
+def name_engine(engine: Engine) -> None:
+    """Say what a simulator speaks with: its name and version, not where they come from."""
+    short = re.split(r" (?:from |\()", engine.describe(), maxsplit=1)[0]
+    remark(f"engine: {short}")
 
 
 def _console(err: bool) -> Console:

@@ -30,7 +30,17 @@ from ..simulate.engines import Engine, EngineUnavailable, create_engine
 from ..simulate.engines.tone import decode
 from . import _traits
 from ._errors import Failure, WrongUse, sentence
-from ._report import Result, count, print_json, print_rows, print_table, print_text, remark, status
+from ._report import (
+    Result,
+    count,
+    name_engine,
+    print_json,
+    print_rows,
+    print_table,
+    print_text,
+    remark,
+    status,
+)
 from ._signals import Interrupter
 from .simulate import ENGINES
 
@@ -40,7 +50,7 @@ LEGEND = (
     ("dials", "connections opened so far, with spares for overlap and interruption"),
     ("TTFA", "from the first text sent to the first audio in hand"),
     ("reused", "its connection was open before: without prewarm, turn 1 would wait"),
-    ("|", "where the listener broke in: what follows was not spoken"),
+    ("|", "where the listener broke in: what follows was not heard"),
 )
 
 
@@ -175,7 +185,7 @@ def command(
         raise WrongUse(sentence(exc)) from exc
     with closing(voice):
         demo = Demo(waits.simulators(voice), _folder(out), as_json=as_json)
-        remark(f"engine: {voice.describe()}")
+        name_engine(voice)
         if voice.name == "tone" and engine == "auto":
             remark("these are beeps; for a voice: pip install 'ttsmux[local]'")
         if not as_json:

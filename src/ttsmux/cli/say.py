@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -24,15 +25,16 @@ from ..client.sync import Client, Speech
 from ..errors import Error, InsecureEndpoint
 from ..settings import PoolLimits
 from ..simulate import Simulator, simulator_names
-from ..simulate.engines import EngineUnavailable
-from ._errors import Failure, WrongUse, sentence
+from ..simulate.engines import Engine, EngineUnavailable
+from ._errors import Failure, WrongUse, meant, sentence
 from ._options import for_adapter, pairs
-from ._report import Result, print_json, progress, remark
+from ._report import Result, name_engine, print_json, progress, remark
 from ._signals import Interrupter
 from ._stdin import StandardInput
 from .simulate import ENGINES
 
 _STDIN = _STDOUT = "-"
+_WAV = ("", ".wav", ".wave")
 
 
 @click.command()
@@ -104,17 +106,25 @@ class Call:
         try:
             kind = find_adapter(self.provider)
             with ExitStack() as stack:
-                adapter, client = self._open(kind, stack)
+                simulator = self._simulator() if self.simulate else None
+                if simulator is not None:
+                    stack.callback(simulator.close)
+                adapter, client = self._open(kind, simulator)
+                stack.enter_context(client)
                 if source is not None:
                     # Left before the client is: it would wait for a source that waits for text.
                     stack.enter_context(source)
                     if source.terminal:
                         remark("speaking what you type; Ctrl-D ends the text")
-                return self._speak(client, adapter.options(), source)
+                engine = simulator.engine if simulator is not None else None
+                return self._speak(client, adapter.options(), source, engine)
         except Error as exc:
             raise WrongUse(sentence(exc)) from exc
 
     def _check(self) -> None:
+        known = adapter_names()
+        if self.provider not in known and (hint := meant(self.provider, known)):
+            raise WrongUse(f"no provider is called {self.provider[:40]!r}{hint}")
         if self.as_json and self.out == _STDOUT:
             raise click.UsageError("--json and --out - both want standard output")
         if self.simulate and self.base_url is not None:
@@ -128,22 +138,22 @@ class Call:
                 raise click.UsageError("--out - writes raw audio: send standard output somewhere")
         elif self.out is not None and _special(self.out):
             raise click.UsageError(f"--out wants a plain file, and {self._out} is something else")
+        elif self.out is not None and Path(self.out).suffix.lower() not in _WAV:
+            raise click.UsageError(
+                f"--out writes WAV: {self._out} would be called what it is not; end it in .wav"
+            )
 
-    def _open(self, kind: type[Adapter], stack: ExitStack) -> tuple[Adapter, Client]:
+    def _open(self, kind: type[Adapter], simulator: Simulator | None) -> tuple[Adapter, Client]:
         options = self._options(kind)
         # Not the user's own key for a simulator: it has no business there, and may be unfit.
         base_url, api_key = self.base_url, None
-        if self.simulate:
-            simulator = self._simulator()
-            stack.callback(simulator.close)
-            remark(f"engine: {simulator.engine.describe()}")
+        if simulator is not None:
             options.setdefault("voice", simulator.default_voice)
             base_url, api_key = simulator.url, "simulated"
         adapter = _make(kind, options)
         # One speech has no use for spare connections.
         pool = PoolLimits(min_idle=0)
-        client = Client(adapter, base_url=base_url, api_key=api_key, pool=pool)
-        return adapter, stack.enter_context(client)
+        return adapter, Client(adapter, base_url=base_url, api_key=api_key, pool=pool)
 
     def _options(self, kind: type[Adapter]) -> dict[str, object]:
         common = {
@@ -164,7 +174,9 @@ class Call:
         except EngineUnavailable as exc:
             raise WrongUse(sentence(exc)) from exc
 
-    def _speak(self, client: Client, common: Options, source: StandardInput | None) -> int:
+    def _speak(
+        self, client: Client, common: Options, source: StandardInput | None, engine: Engine | None
+    ) -> int:
         """Speak, tell how it went, and return the exit status."""
         speech: Speech | None = None
         failure: str | None = None
@@ -173,6 +185,8 @@ class Call:
                 with self._sink(common.format) as write:
                     speech = client.speak(self.text if source is None else source)
                     interrupter.watch(speech.interrupt)
+                    if engine is not None:
+                        name_engine(engine)
                     self._listen(speech, write, shown=source is None or not source.terminal)
             except _NothingToKeep:
                 pass

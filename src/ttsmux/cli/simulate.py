@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,8 @@ import click
 
 from ..simulate import ACTIONS, serve_forever, simulator_names
 from ..simulate.engines import EngineUnavailable
-from ._errors import Failure, WrongUse, sentence
+from ..simulate.simulator import create_provider
+from ._errors import Failure, WrongUse, meant, sentence
 from ._options import pairs
 
 ENGINES = ("auto", "espeak", "tone")
@@ -30,7 +32,7 @@ For example: --fault reset@request:2,chunk:3 --fault 'status=429;retry-after=2@c
 
 
 @click.command(epilog=f"{_FAULTS}\n\n{_PLACES}")
-@click.argument("provider", metavar="PROVIDER", type=click.Choice(simulator_names()))
+@click.argument("provider", metavar="PROVIDER")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
 @click.option(
     "--engine",
@@ -69,10 +71,14 @@ def command(provider: str, given: tuple[str, ...], **settings: Any) -> None:
     Prints one line, "ready PROVIDER URL", when it can be connected to; the URL is for --base-url.
     It takes any key, or none, and runs until SIGTERM or Ctrl-C.
     """
+    if provider not in (known := simulator_names()):
+        words = f"{provider[:40]!r} is not one of {', '.join(known)}{meant(provider, known)}"
+        raise click.BadParameter(words, param_hint="PROVIDER")
     options: Mapping[str, Any] = pairs(given)
     clash = sorted(set(options) & {*settings, "provider"})
     if clash:
         raise WrongUse(f"{clash[0]} is no option of the simulated {provider}")
+    _check(provider, options)
     try:
         serve_forever(provider, **settings, **options)
     except (ValueError, TypeError, EngineUnavailable) as exc:
@@ -81,3 +87,28 @@ def command(provider: str, given: tuple[str, ...], **settings: Any) -> None:
         raise
     except OSError as exc:
         raise Failure(f"cannot start: {sentence(exc)}") from exc
+
+
+def _check(provider: str, given: Mapping[str, str]) -> None:
+    """
+    Check each option by itself, to tell in the user's terms which one does not fit.
+
+    Raises:
+        WrongUse: the provider has no such option, or it takes something else.
+    """
+    if not given:
+        return
+    try:
+        known = [*inspect.signature(type(create_provider(provider, {}))).parameters]
+    except TypeError:
+        return  # a third party's that cannot do without some: they are checked together
+    for key, value in given.items():
+        if key not in known:
+            names = ", ".join(known) or "none"
+            raise WrongUse(f"the simulated {provider} has no option {key!r}; it has {names}")
+        try:
+            create_provider(provider, {key: value})
+        except (TypeError, ValueError) as exc:
+            raise WrongUse(
+                f"{key} of the simulated {provider} does not fit: {exc.args[0]}"
+            ) from exc

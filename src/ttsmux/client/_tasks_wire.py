@@ -46,6 +46,7 @@ class Wire:
         self._bell = Bell(engine.loop)
         self._dialling: anyio.CancelScope | None = None  # made in the task: a Dial may come from a
         self._given_up = False  # callback of the loop, where anyio knows of no event loop
+        self._fetching = False
         self._unsent: SendTimeout | None = None
         self._over = False
 

@@ -233,16 +233,13 @@ class Engine:
             if not bell.wait(deadline - time.monotonic()):
                 return False
 
-    def close(self, drain: float | None = None) -> None:
+    def close(self) -> None:
         """Close the Mux and wait, within limits, for all threads to leave."""
         if self.forked:
             return
         self.check()
         mux = self.mux
         grace = self.configuration.settings.timeouts.close
-        if drain is not None and not self.closed:
-            ticket = self.step(mux, lambda: mux.drain(time.monotonic()))
-            self.wait(mux, ticket, time.monotonic() + drain)
         self.closed = True
         deadline = time.monotonic() + grace + _shared.CLOSE_MARGIN
         ticket = self.step(mux, lambda: mux.close(time.monotonic()))

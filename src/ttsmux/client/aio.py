@@ -195,6 +195,8 @@ class AsyncClient:
         """Return counts of the client's connections."""
         engine = self._engine
         engine.check()
+        if engine.running:
+            engine.check_thread()
         return engine.mux.stats()
 
     def from_thread(self, call: Callable[[], _T]) -> _T:

@@ -285,7 +285,10 @@ def _check_formats(adapters: Iterable[Adapter]) -> None:
     formats = {adapter.options().format for adapter in adapters}
     if len(formats) > 1:
         names = ", ".join(sorted(str(format) for format in formats))
-        msg = f"all routes must speak one audio format, not {names}: pass format= to each"
+        msg = (
+            f"all providers of a client must speak one audio format, not {names}: "
+            "pass format= to each"
+        )
         raise ConfigError(msg, phase="config")
 
 

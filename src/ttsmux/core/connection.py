@@ -7,8 +7,8 @@ when it must not be used again. Whom it serves is the pool's decision.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from ..adapter import (
     PING,
@@ -29,10 +29,12 @@ from ..adapter import (
     Released,
     Scope,
     Signal,
+    Verdict,
     Wire,
 )
 from ..errors import (
     AuthError,
+    ConnectionLost,
     ConnectTimeout,
     Error,
     FirstAudioTimeout,
@@ -80,6 +82,7 @@ _YOUNGEST = 0.95
 _VINTAGE = 60.0
 """Seconds after which an idle connection that is lost may have been too old for its provider."""
 _CLEAN = frozenset({1000, 1001})
+_G = TypeVar("_G")
 _OVER = (ConnectionState.CLOSING, ConnectionState.CLOSED)
 
 
@@ -266,7 +269,7 @@ class Connection:
         self._step(ConnectionInput.DIAL_FAILED)
         self._pool.gone(self)
         if counted:
-            self._dial_error(self.plan.adapter.verdict(failure, busy=False).error, now)
+            self._dial_error(self._verdict(failure, busy=False).error, now)
 
     def _dial_error(self, error: Error, now: float) -> None:
         error.provider = error.provider or self.plan.adapter.name
@@ -296,7 +299,7 @@ class Connection:
         if isinstance(fault, Error):
             error = fault
         else:
-            error = self.plan.adapter.verdict(fault, busy).error
+            error = self._verdict(fault, busy).error
         if isinstance(fault, Closed) and fault.code in _CLEAN and busy:
             words = f"the connection was closed with code {fault.code} in the middle of a speech"
             error = TruncatedAudio(words, code=fault.code, reason=fault.reason[:200])
@@ -494,7 +497,8 @@ class Connection:
         """Take the second step of a two-step end, once."""
         gen.due = None
         assert gen.speech is not None, "a live generation has its speech"
-        self.send(list(gen.speech.plan.adapter.release(gen)), now, gen)
+        if fault := self._tell(gen.speech.plan.adapter.release, gen, now, of=True):
+            self._misspoke(gen, fault, now)
 
     def _acknowledge(self, gen: LiveGeneration | None, now: float) -> None:
         self._prove()
@@ -523,7 +527,7 @@ class Connection:
             self._pool.distrust(self, "the cancel was answered with an error", now)
             self.doom("an error in place of an acknowledgement", now)
             return
-        verdict = self.plan.adapter.verdict(signal, bool(self.live))
+        verdict = self._verdict(signal, bool(self.live))
         gen = self._find(signal.id)
         match verdict.scope:
             case Scope.NOTHING:
@@ -592,20 +596,61 @@ class Connection:
         if policy is Interrupt.DISCARD:
             if traits.ids and self.live:
                 # It lives on for its neighbours: what nobody hears need not be spoken, and billed.
-                self.send(list(self.plan.adapter.interrupt(gen)), now)
+                self._tell(self.plan.adapter.interrupt, gen, now)
             self.doom("interrupted", now)
         elif traits.ids:
-            self.send(list(self.plan.adapter.interrupt(gen)), now)
             self._pool.stale = True
-            if traits.max_muted is not None and self.muted > traits.max_muted:
+            if self._tell(self.plan.adapter.interrupt, gen, now):
+                self.doom("its adapter failed", now)
+            elif traits.max_muted is not None and self.muted > traits.max_muted:
                 self.doom("too many muted generations", now)
         elif self.state is ConnectionState.DRAINING:
             pass  # it has no next speech to keep clean for
         else:
-            self.send(list(self.plan.adapter.interrupt(gen)), now)
-            self._step(ConnectionInput.HOLD)
-            self._held_at, self._barrier_due = now, now + traits.acknowledgement
+            if self._tell(self.plan.adapter.interrupt, gen, now):
+                self.doom("its adapter failed", now)
+            else:
+                self._step(ConnectionInput.HOLD)
+                self._held_at, self._barrier_due = now, now + traits.acknowledgement
         self._empty(now)
+
+    def _tell(
+        self, verb: Callable[[_G], Iterable[Frame]], gen: _G, now: float, *, of: bool = False
+    ) -> Exception | None:
+        """
+        Send what an adapter says, as one of the generation's own messages if *of* it.
+
+        Returns:
+            what it raised. That must not tear the Mux, and with it everybody else's speeches.
+        """
+        try:
+            frames = list(verb(gen))
+        except Exception as exc:
+            self._adapter_failed(exc)
+            return exc
+        self.send(frames, now, gen if of and isinstance(gen, LiveGeneration) else None)
+        return None
+
+    def _misspoke(self, gen: LiveGeneration, fault: Exception, now: float) -> None:
+        assert gen.speech is not None, "a live generation has its speech"
+        gen.speech.misspoke(gen, fault, now)
+
+    def _verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
+        try:
+            return self.plan.adapter.verdict(fault, busy)
+        except Exception as exc:
+            self._adapter_failed(exc)
+            error = ConnectionLost(f"a failure could not be judged ({type(exc).__name__})")
+            error.__cause__ = exc
+            return Verdict(Scope.CONNECTION, error)
+
+    def _adapter_failed(self, exc: Exception) -> None:
+        self._agenda.report(
+            "adapter.fault",
+            connection=self.number,
+            provider=self.plan.adapter.name,
+            error=type(exc).__name__,
+        )
 
     def give_up(self, gen: LiveGeneration, now: float) -> None:
         """Nobody knows what the provider was told of *gen*: leave both behind."""
@@ -643,8 +688,12 @@ class Connection:
     def _hang_up(self, now: float) -> None:
         dialling = self.state is ConnectionState.DIALLING
         self._step(ConnectionInput.HANG_UP)
-        frames: Iterable[Frame] = () if dialling else self.plan.adapter.shutdown()
-        self._agenda.do(HangUp(self, tuple(frames), self._pool.settings.timeouts.close))
+        frames: tuple[Frame, ...] = ()
+        try:
+            frames = () if dialling else tuple(self.plan.adapter.shutdown())
+        except Exception as exc:
+            self._adapter_failed(exc)
+        self._agenda.do(HangUp(self, frames, self._pool.settings.timeouts.close))
         self._pool.stale = True
 
     def _report_closed(self, error: str) -> None:
@@ -679,7 +728,7 @@ class Connection:
         yield self._watched_until
         yield self._cool_due
         yield self._pong_due()
-        if traits.ping is not None and self._pinged_at is None:
+        if traits.ping is not None and self._pinged is None:
             yield self._heard_at + traits.ping
         if traits.connection_keepalive is not None:
             yield self._sent_at + traits.connection_keepalive
@@ -690,12 +739,14 @@ class Connection:
             yield gen.silent_at()
 
     def _pong_due(self) -> float | None:
-        if self._pinged_at is None:
-            return None
-        if self._heard_at >= self._pinged_at:
-            self._pinged_at = None
-            return None
-        return self._pinged_at + self._pool.settings.timeouts.pong
+        pinged = self._pinged
+        return None if pinged is None else pinged + self._pool.settings.timeouts.pong
+
+    @property
+    def _pinged(self) -> float | None:
+        """When the ping was sent that nothing has come back for."""
+        unheard = self._pinged_at is not None and self._heard_at < self._pinged_at
+        return self._pinged_at if unheard else None
 
     def _retire_due(self) -> float | None:
         """Return when it has been idle, or has lived, for long enough."""
@@ -751,18 +802,15 @@ class Connection:
 
     def _keep_alive(self, now: float) -> None:
         traits = self.plan.traits
-        if (
-            traits.ping is not None
-            and self._pinged_at is None
-            and now >= self._heard_at + traits.ping
-        ):
+        if traits.ping is not None and self._pinged is None and now >= self._heard_at + traits.ping:
             self._pinged_at = now
             # Not by `send`: to a provider that wants its own keepalive a ping is none.
             self._agenda.do(Send(self, [PING]))
         interval = traits.connection_keepalive
         if interval is not None and now >= self._sent_at + interval:
             self._sent_at = now
-            self.send(list(self.plan.adapter.keepalive(None)), now)
+            if self._tell(self.plan.adapter.keepalive, None, now):
+                self.doom("its adapter failed", now)
 
     def _expire_generation(self, gen: LiveGeneration, now: float) -> None:
         timeouts = self._pool.settings.timeouts
@@ -776,10 +824,10 @@ class Connection:
             self._stalled(gen, now)
         elif _past(gen.silent_at(), now):
             gen.last_sent = now
-            if self.plan.traits.generation_keepalive is not None:
-                self.send(list(self.plan.adapter.keepalive(gen)), now, gen)
-            else:
-                self.send(gen.end(now), now, gen)
+            alive = self.plan.traits.generation_keepalive is not None
+            said = self.plan.adapter.keepalive if alive else lambda gen: gen.end(now)
+            if fault := self._tell(said, gen, now, of=True):
+                self._misspoke(gen, fault, now)
 
     def _stalled(self, gen: LiveGeneration, now: float) -> None:
         """The provider owes audio and does not give it: leave *gen* behind, and the connection."""

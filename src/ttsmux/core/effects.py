@@ -130,6 +130,7 @@ class Agenda:
         for timed in self.touched:
             due = timed.deadline()
             if due is not None and (timed.armed is None or due < timed.armed):
+                self._dead += timed.armed is not None
                 timed.armed = due
                 self._sequence += 1
                 heapq.heappush(self._heap, (due, self._sequence, timed))

@@ -34,6 +34,10 @@ class Lane:
         self.refresh = False
         """The next dial asks for a fresh key."""
         self.refreshed = False
+        self.last_with_old_key = 0
+        """The number of the last connection that was dialled before a fresh key was asked for."""
+        self.spares_from = now
+        """When spares are dialled again, after failures that nobody waited through."""
         self.blocked = False
         """The key was refused: no spares until it works again."""
         self.raised = 0

@@ -90,6 +90,8 @@ class TextLog:
             at = self.forgotten + self.size + exc.start
             msg = f"the text has a lone surrogate at character {at}"
             raise InvalidText(msg, phase="speak") from None
+        if not piece:
+            return
         self.size += len(piece)
         self._known.append(piece)
         self._hold(piece)

@@ -36,6 +36,11 @@ _SAME = 5.0
 _LANE_KEPT_WARM = 600.0
 """Seconds for which a lane other than the last one used is given spares."""
 _MOST_LANES = 256
+_OUTAGE = 5
+"""Failed dials in a row after which spares are no longer tried for."""
+_OUTAGE_LASTS = 60.0
+"""Seconds until they are again; for a speech there are dials all the same."""
+_SERVING = (ConnectionState.OPEN, ConnectionState.BARRIER)
 _OVERTAKEN_FOR = 1.0
 """Seconds for which speeches of another voice may be served before one that finds no room."""
 
@@ -291,8 +296,11 @@ class Pool:
         self.counts.dials_failed += 1
         self.stale = True
         if isinstance(error, AuthError):
+            if lane.plan.route.refreshable and conn.number <= lane.last_with_old_key:
+                return True  # it was under way with the old key when that was found out
             if lane.plan.route.refreshable and not lane.refreshed:
                 lane.refresh = lane.refreshed = True
+                lane.last_with_old_key = self.counts.dials
                 return True
             lane.blocked = True
         # Whoever says so: what a provider asks for is not undercut.
@@ -303,6 +311,8 @@ class Pool:
             lane.failed_at = now
             wait = backoff(self.settings.retry, lane.failures, self.rng)
             lane.not_before = max(lane.not_before, now + wait)
+            if lane.failures >= _OUTAGE:
+                lane.spares_from = now + _OUTAGE_LASTS
             self._tell_waiters(lane, error, now)
         return False
 
@@ -311,6 +321,8 @@ class Pool:
         if not error.retryable:
             for prewarm in [p for p in self._prewarms if p.lane is lane]:
                 self._finish(prewarm, error)
+        if error.retryable and any(conn.state in _SERVING for conn in lane.connections):
+            return  # a seat there will be free some time; perhaps the provider allows no more
         ready = sum(conn.free_seats for conn in lane.connections)
         waiting = [s for s in (*self._seats, *self._hopeful) if s.plan.key == lane.plan.key]
         patience = self.settings.pool.acquire_timeout
@@ -465,7 +477,7 @@ class Pool:
         for place, lane in enumerate(lanes):
             if place and now >= lane.used_at + _LANE_KEPT_WARM:
                 break
-            if lane.blocked or not lane.plan.traits.reusable:
+            if lane.blocked or now < lane.spares_from or not lane.plan.traits.reusable:
                 continue
             while self._short(lane, demand.get(lane, 0), now) and self._dial(lane, now):
                 pass
@@ -553,15 +565,20 @@ class Pool:
         Where nothing is idle, a lane that is never short of speeches must not keep out for ever who
         came before them: the connection that will be the first to be done takes no more.
         """
-        leaving = (ConnectionState.DRAINING, ConnectionState.CLOSING)
-        if any(conn.state in leaving for conn in crowd):
+        states = {conn.state for conn in crowd}
+        if ConnectionState.CLOSING in states:
             return  # room is on its way
         others = [conn for conn in crowd if conn.lane is not lane]
-        idle = [conn for conn in others if conn.idle]
+        spoken_for = {speech.plan.key for speech in self._hopeful}
+        urgent = any(speech.plan.key == lane.plan.key for speech in self._seats)
+        # Two that have nothing to say yet must not take each other's connection in turns.
+        idle = [c for c in others if c.idle and (urgent or c.plan.key not in spoken_for)]
         reason = "another voice needs the room"
         if idle:
             min(idle, key=lambda conn: conn.idle_since).doom(reason, now)
             return
+        if ConnectionState.DRAINING in states:
+            return  # there will be room
         later = self._lanes_behind(lane, now)
         busy = [conn for conn in others if conn.retirable and conn.lane in later]
         if busy:
@@ -590,15 +607,19 @@ class Pool:
         held = [conn for conn in self.connections if conn.state is ConnectionState.BARRIER]
         if not held:
             return
-        demand, starving = self._demand(now), {speech.plan.key for speech in self._seats}
+        demand, starving = self._demand(now), Counter(speech.plan.key for speech in self._seats)
+        room = sum(
+            conn.state is ConnectionState.CLOSING or conn.hurried for conn in self.connections
+        )
         for conn in held:
             lane = conn.lane
-            if not self._crowd(lane):
+            if conn.hurried or not self._crowd(lane):
                 continue
             untrue = self.trust(lane.plan) in (Trust.UNTRIED, Trust.BROKEN)
-            if (lane.plan.key in starving and not self._supply(lane)) or (
-                untrue and self._short(lane, demand.get(lane, 0), now)
-            ):
+            if starving[lane.plan.key] > room and not self._supply(lane):
+                room += 1  # one for each who waits, and no more
+                conn.hurry(now)
+            elif untrue and self._short(lane, demand.get(lane, 0), now):
                 conn.hurry(now)
 
     def _retire_outdated(self, now: float) -> None:
@@ -631,6 +652,7 @@ class Pool:
         for lane in self.lanes.values():
             if not self.closing and (lane.plan.key in wanted or not lane.blocked):
                 yield lane.not_before
+                yield lane.spares_from
         for speech in self._seats:
             yield speech.not_before
             yield self._overtaken_until(speech)

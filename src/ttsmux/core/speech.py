@@ -69,7 +69,8 @@ class Metrics:
         acquire: from the first sendable text to a seat on a connection.
         connect: the dial of the connection it got; 0.0 where that was open already.
         connection_reused: whether the connection was open before `speak()`.
-        attempts: generations begun, and dials that failed while it waited.
+        attempts: 1, and one more for each time that it was begun again, and for each dial that
+            failed while it waited. Sentences that are generations of their own do not count.
         audio_seconds: audio handed out.
         audio_bytes: the same in bytes.
         characters: of text sent, those of repeated attempts included.
@@ -126,6 +127,8 @@ class Speech:
         self._connect: float | None = None
         self._reused = False
         self._attempts = 0
+        self._going_well = False
+        """Whether the next generation, if any, goes on where the last one ended."""
         self._characters = 0
 
     def __repr__(self) -> str:
@@ -179,7 +182,7 @@ class Speech:
             raise LocalProtocolError(msg, phase="speak")
         if self.state is SpeechState.FAILED:
             assert self.error is not None, "a failed speech knows why"
-            raise self.error
+            raise self.error.with_traceback(None)  # not that of those who were told before
         return self.state is not SpeechState.INTERRUPTED
 
     def room(self) -> bool:
@@ -247,7 +250,7 @@ class Speech:
                 return END
             case SpeechState.FAILED:
                 assert self.error is not None, "a failed speech knows why"
-                raise self.error
+                raise self.error.with_traceback(None)  # not that of those who were told before
         self._reader_waits = True
         return None
 
@@ -276,7 +279,8 @@ class Speech:
             if self._log.sendable:
                 if self._wanted_at is None:
                     self._wanted_at = now
-                self._pool.wait(self, now)
+                # Between two generations it comes first: what was begun is not kept waiting.
+                self._pool.wait(self, now, first=self._seated_at is not None)
             elif self._ended and self.state is SpeechState.WAITING:
                 self._step(SpeechInput.RECEIVE)
                 self._pool.forget(self)
@@ -288,7 +292,9 @@ class Speech:
         """Begin to speak as *gen*."""
         self._step(SpeechInput.SEAT)
         self.generation = gen
-        self._attempts += 1
+        if not self._going_well:
+            self._going_well = True
+            self._attempts += 1
         gen.base = self._ledger.received
         if self._seated_at is None:
             conn = gen.conn
@@ -304,12 +310,15 @@ class Speech:
             opening = list(self.plan.adapter.open(gen)) if first else []
             frames = [*opening, *self._frames(gen, now)]
         except Exception as exc:
-            self.generation = None
-            gen.conn.give_up(gen, now)
-            error = exc if isinstance(exc, Error) else _misspoke(exc)
-            self.fail(error, now)
+            self.misspoke(gen, exc, now)
         else:
             gen.conn.send(frames, now, gen)
+
+    def misspoke(self, gen: LiveGeneration, exc: Exception, now: float) -> None:
+        """Its adapter raised *exc* where it was to say something for *gen*."""
+        self.generation = None
+        gen.conn.give_up(gen, now)
+        self.fail(exc if isinstance(exc, Error) else _misspoke(exc), now)
 
     def _frames(self, gen: LiveGeneration, now: float) -> list[Frame]:
         """Take from the log what may go now, and say it in the provider's words."""
@@ -430,6 +439,7 @@ class Speech:
         """
         gen, self.generation = self.generation, None
         assert gen is not None, "only the current generation of a speech fails it"
+        self._going_well = False
         # Free attempts are bounded too: as many stale sockets as a pool can hold.
         free = free and self._free_tries < self._pool.settings.pool.max_size
         self._free_tries += free

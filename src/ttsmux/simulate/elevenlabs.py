@@ -295,7 +295,7 @@ class ElevenLabsSession(Session):
         text = str(message.get("text", ""))
         if text.strip():
             context.texted = context.heard
-            if context.last and not context.last[-1].isspace() and not text[0].isspace():
+            if context.last and self._cuts(context.last[-1], text[0]):
                 self.violation("a word is cut in two by two messages", context.generation)
         if text.strip() or context.last:
             context.buffer += text
@@ -308,6 +308,11 @@ class ElevenLabsSession(Session):
             self._speak_so_far(context, len(context.buffer))
         elif len(context.buffer) >= enough:
             self._speak_so_far(context, context.buffer.rfind(" ") + 1 or len(context.buffer))
+
+    def _cuts(self, before: str, after: str) -> bool:
+        """Whether a message ends in the middle of a word; a sentence may end without a space."""
+        whole = before.isspace() or after.isspace()
+        return not whole and (not self._auto or before.isalnum())
 
     def _speak_so_far(self, context: Context, size: int) -> None:
         part, context.buffer = context.buffer[:size], context.buffer[size:]

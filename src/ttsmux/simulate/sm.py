@@ -71,7 +71,8 @@ class SM(Provider):
     *end_fields*: there are others in it. *extra_events*: events of other types come before,
     between and after the audio. *silent*: requests are answered with the end alone.
     *error_shape*: name and words side by side, without a type, or in an object of their own.
-    *error_close*: an error ends the connection.
+    *error_close*: an error ends the connection. *pings*: are answered, or read and no more, while
+    requests are spoken as ever.
     """
 
     name: ClassVar[str] = "sm"
@@ -97,6 +98,7 @@ class SM(Provider):
     silent: bool = flag(False)
     error_shape: Literal["flat", "untyped", "nested"] = one_of("flat", "untyped", "nested")
     error_close: bool = flag(False)
+    pings: Literal["answer", "ignore"] = one_of("answer", "ignore")
     requests: dict[str, deque[float]] = attrs.field(factory=dict, init=False, repr=False)
 
     def serves(self, path: str) -> bool:
@@ -239,6 +241,7 @@ class SMSession(Session):
 
     def __init__(self, provider: SM, stage: Stage, wire: Wire, conn: int, request: Request) -> None:
         super().__init__(stage, wire, conn)
+        wire.pongless = provider.pings == "ignore"
         self.provider = provider
         self.current: Generation | None = None
         self.holder: str | None = None

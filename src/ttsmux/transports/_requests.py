@@ -60,6 +60,38 @@ class Order:
         return httpx.Request("POST", self.url, headers=headers, stream=_Body(body))
 
 
+class Use:
+    """
+    What is known of a connection that one request after the other uses.
+
+    Attributes:
+        ended: whether the peer has ended it.
+        heard: whether anything came for the request that uses it.
+        spoiled: whether it must not be read or used any more.
+    """
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.heard = False
+        self.spoiled = False
+        self._requests = 0
+
+    def take(self) -> None:
+        """Begin another request."""
+        self._requests += 1
+        self.heard = False
+
+    def stale(self, exc: Exception) -> bool:
+        """
+        Return whether *exc* means no more than that nobody had used it for long.
+
+        A server may end a connection that has served while the next request is on its way there,
+        and nobody sees it coming. The request is not to blame, and was not answered.
+        """
+        gone = self.ended or (isinstance(exc, OSError) and not isinstance(exc, TimeoutError))
+        return gone and not self.heard and self._requests > 1
+
+
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
     """
     A body that is there already.

@@ -19,6 +19,7 @@ import logging
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextvars import ContextVar
 
@@ -33,12 +34,14 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 from ttsmux.adapter import Closed, DialFailure, Frame, connect_timeout
 from ttsmux.errors import Error
 from ttsmux.transports import _failures
+from ttsmux.transports._http import Endpoint
 from ttsmux.transports._requests import (
     EXCERPT_PATIENCE,
     KEPT,
     KEPT_FOR,
     WHOLE,
     Order,
+    Use,
     body_of,
     broken,
     flaw,
@@ -101,7 +104,7 @@ class Http:
         return HttpTransport(self, prepare(target, default_context), timeout, cancelled)
 
     def close(self) -> None:
-        """Close the connections that no request uses, and the others when they are done."""
+        """Close the connections; a request that uses one ends with it."""
         self._closed = True
         with _quietly():
             self._pool.close()
@@ -138,6 +141,7 @@ class HttpTransport:
         self._body: bytes | None = None
         self._doomed = False
         self._over = False
+        self._afresh = False
         self._stream: _Stream | None = None
 
     def __repr__(self) -> str:
@@ -165,7 +169,7 @@ class HttpTransport:
         response: httpx.Response | None = None
         fault: _Fault = WHOLE
         try:
-            response = self._http.handle(self._order.request(body))
+            response = self._ask(body)
             fault = self._hear(response, sink)
         except (DialError, GaveUp) as exc:
             fault = exc.failure
@@ -182,6 +186,18 @@ class HttpTransport:
         if fault is WHOLE:
             sink.message(b"", False)
         return fault
+
+    def _ask(self, body: bytes) -> httpx.Response:
+        """Send the request and return the answer, of which the head has come."""
+        try:
+            return self._http.handle(self._order.request(body))
+        except (httpx.HTTPError, OSError) as exc:
+            if self._doomed or self._stream is None or not self._stream.stale(exc):
+                raise
+        with self._changed:
+            self._stream = None
+        self._afresh = True
+        return self._http.handle(self._order.request(body))
 
     def _wait_for_body(self) -> bytes | None:
         with self._changed:
@@ -222,10 +238,20 @@ class HttpTransport:
 
     def open(self) -> Wire:
         """Connect. Raises `DialError`, `GaveUp`."""
+        self._afresh = False
         order = self._order
         budget = Budget(self._timeout, self._given_up)
         sock = open_socket(order.where, order.proxy, order.context, budget)
         return Wire(sock, order.send_timeout)
+
+    def passes_over(self, where: Endpoint) -> bool:
+        """Return whether it wants no connection to *where* that others have used."""
+        return self._afresh and where == self._order.where
+
+    @property
+    def where(self) -> Endpoint:
+        """Where the request goes."""
+        return self._order.where
 
     def _given_up(self) -> bool:
         return self._doomed or (self._cancelled is not None and self._cancelled())
@@ -238,6 +264,7 @@ class HttpTransport:
                     msg = "the request was given up"
                     raise ConnectionAbortedError(msg)
                 self._stream = stream
+                stream.take()
                 stream.wire.deadline = None
 
     def detach(self) -> None:
@@ -294,32 +321,29 @@ class _Pool(httpx.HTTPTransport):
 
 class _Network(httpcore.NetworkBackend):
     def connect_tcp(self, *args: object, **kwargs: object) -> httpcore.NetworkStream:
-        return _Stream(_current.get().open())
+        transport = _current.get()
+        return _Stream(transport.open(), transport.where)
 
 
-class _Stream(httpcore.NetworkStream):
-    """
-    A socket, TLS included. The request whose thread uses it can be told to let go of it.
+class _Stream(httpcore.NetworkStream, Use):
+    """A socket, TLS included. The request whose thread uses it can be told to let go of it."""
 
-    Attributes:
-        ended: whether the peer has ended the connection.
-        spoiled: whether it must not be read or used any more.
-    """
-
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, where: Endpoint) -> None:
+        super().__init__()
         self.wire = wire
-        self.ended = False
-        self.spoiled = False
+        self._where = where
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         _current.get().attach(self)
         if self.spoiled:
             return b""
         try:
-            return self.wire.recv(min(max_bytes, READ_SIZE))
+            data = self.wire.recv(min(max_bytes, READ_SIZE))
         except EOFError:
             self.ended = True
             return b""
+        self.heard = True
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         _current.get().attach(self)
@@ -334,8 +358,10 @@ class _Stream(httpcore.NetworkStream):
         return self  # done with the dial
 
     def get_extra_info(self, info: str) -> object:
+        if info != "is_readable":
+            return None
         # What can be read while nobody asked for it is the end, or no answer to anything.
-        return self.spoiled or self.wire.readable if info == "is_readable" else None
+        return self.spoiled or self.wire.readable or _current.get().passes_over(self._where)
 
 
 def _chunks(response: httpx.Response) -> Iterator[bytes]:
@@ -364,7 +390,7 @@ class AsyncHttp:
         return AsyncHttpTransport(self, prepare(target, default_context), timeout)
 
     async def aclose(self) -> None:
-        """Close the connections, also those that requests use."""
+        """Close the connections; a request that uses one ends with it."""
         with _quietly():
             await self._pool.aclose()
 
@@ -384,8 +410,8 @@ class AsyncHttpTransport:
         self._scope: anyio.CancelScope | None = None
         self._doomed = False
         self._over = False
-        self.stream: _AsyncStream | None = None
-        """The connection it uses."""
+        self._afresh = False
+        self._stream: _AsyncStream | None = None
 
     def __repr__(self) -> str:
         return f"<AsyncHttpTransport {self._order.where.address} {_state(self)}>"
@@ -407,7 +433,7 @@ class AsyncHttpTransport:
                     fault = await self._answer(sink)
         finally:
             self._over = True
-            self.stream = None
+            self._stream = None
             _current_task.reset(token)
         sink.lost(Closed(None) if self._doomed else fault)
 
@@ -416,12 +442,12 @@ class AsyncHttpTransport:
         response: httpx.Response | None = None
         fault: _Fault = WHOLE
         try:
-            response = await self._http.handle(self._order.request(self._body))
+            response = await self._ask(self._body)
             fault = await self._hear(response, sink)
         except DialError as exc:
             fault = exc.failure
         except (httpx.HTTPError, OSError) as exc:
-            answered, ended = response is not None, self.stream is not None and self.stream.ended
+            answered, ended = response is not None, self._stream is not None and self._stream.ended
             fault = broken(exc, self._order, answered=answered, ended=ended)
         finally:
             if response is not None:
@@ -432,6 +458,17 @@ class AsyncHttpTransport:
             sink.message(b"", False)
         return fault
 
+    async def _ask(self, body: bytes) -> httpx.Response:
+        """Send the request and return the answer, of which the head has come."""
+        try:
+            return await self._http.handle(self._order.request(body))
+        except (httpx.HTTPError, OSError) as exc:
+            if self._doomed or self._stream is None or not self._stream.stale(exc):
+                raise
+        self._stream = None
+        self._afresh = True
+        return await self._http.handle(self._order.request(body))
+
     async def _hear(self, response: httpx.Response, sink: Sink) -> _Fault:
         if not response.is_success:
             return await self._refused(response)
@@ -441,8 +478,8 @@ class AsyncHttpTransport:
         async for data in _chunks_async(response):
             for piece in pieces(data, self._order.max_message):
                 sink.message(piece, False)
-        if self.stream is not None and surplus(response):
-            self.stream.spoiled = True
+        if self._stream is not None and surplus(response):
+            self._stream.spoiled = True
         return WHOLE
 
     async def _refused(self, response: httpx.Response) -> DialFailure:
@@ -452,18 +489,29 @@ class AsyncHttpTransport:
                 async for data in _chunks_async(response):
                     body += data
                     # Not a break, which would leave generators behind that have not ended.
-                    if self.stream is not None and len(body) > _failures.EXCERPT:
-                        self.stream.spoiled = True
-        if self.stream is not None and surplus(response):
-            self.stream.spoiled = True
+                    if self._stream is not None and len(body) > _failures.EXCERPT:
+                        self._stream.spoiled = True
+        if self._stream is not None and surplus(response):
+            self._stream.spoiled = True
         return refusal(response.status_code, headers_in(response), body)
 
     async def open(self) -> _AsyncStream:
         """Connect. Raises `DialError`."""
+        self._afresh = False
         with anyio.move_on_after(self._timeout):
             stream = await _open_stream(self._order)
-            return _AsyncStream(stream, self._order.send_timeout)
+            return _AsyncStream(stream, self._order)
         raise DialError(connect_timeout(self._timeout))
+
+    def passes_over(self, where: Endpoint) -> bool:
+        """Return whether it wants no connection to *where* that others have used."""
+        return self._afresh and where == self._order.where
+
+    def attach(self, stream: _AsyncStream) -> None:
+        """Take *stream* as the one that this request uses."""
+        if self._stream is not stream:
+            self._stream = stream
+            stream.take()
 
     async def send(self, frames: Sequence[Frame | Ping | Pong]) -> None:
         """Send *frames*: one, which is the body. Raises `SendError`."""
@@ -511,29 +559,31 @@ class _AsyncNetwork(httpcore.AsyncNetworkBackend):
         return await _current_task.get().open()
 
 
-class _AsyncStream(httpcore.AsyncNetworkStream):
-    """A stream, TLS included; its attributes are those of `_Stream`."""
+class _AsyncStream(httpcore.AsyncNetworkStream, Use):
+    """A stream, TLS included."""
 
-    def __init__(self, stream: anyio.abc.ByteStream, patience: float) -> None:
+    def __init__(self, stream: anyio.abc.ByteStream, order: Order) -> None:
+        super().__init__()
         self._stream = stream
-        self._patience = patience
-        self.ended = False
-        self.spoiled = False
+        self._where = order.where
+        self._patience = order.send_timeout
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        _current_task.get().stream = self
+        _current_task.get().attach(self)
         if self.spoiled:
             return b""
         try:
-            return await self._stream.receive(min(max_bytes, READ_SIZE))
+            data = await self._stream.receive(min(max_bytes, READ_SIZE))
         except anyio.EndOfStream:
             self.ended = True
             return b""
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
             raise ConnectionResetError from exc
+        self.heard = True
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        _current_task.get().stream = self
+        _current_task.get().attach(self)
         try:
             for at in range(0, len(buffer), _SEND_SIZE):
                 with anyio.fail_after(self._patience):
@@ -551,7 +601,28 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         if info != "is_readable":
             return None
         sock = self._stream.extra(anyio.abc.SocketAttribute.raw_socket)
-        return self.spoiled or ready(sock, False, 0) or self._decrypts()
+        return (
+            self.spoiled
+            or ready(sock, False, 0)
+            or self._read_ahead()
+            or self._decrypts()
+            or _current_task.get().passes_over(self._where)
+        )
+
+    def _read_ahead(self) -> bool:
+        """
+        Return whether anyio holds what nobody has asked for.
+
+        On asyncio it takes what comes in pieces of any size and hands them out in those asked for.
+        It does not tell what is left, so this looks where it is not meant to; if things are not
+        there as they were, the connection is not used again.
+        """
+        stream = self._stream
+        tcp = stream.transport_stream if isinstance(stream, TLSStream) else stream
+        if hasattr(tcp, "_trio_socket"):
+            return False  # trio takes no more than it is asked for
+        queue: object = getattr(getattr(tcp, "_protocol", None), "read_queue", None)
+        return not (isinstance(queue, deque) and not queue)
 
     def _decrypts(self) -> bool:
         """Whether TLS, which reads ahead here, has more than was asked for."""

@@ -28,6 +28,7 @@ from ttsmux.simulate.engines.espeak import (
     Source,
     _ask,
     _language_code,
+    _language_of,
     find_sources,
     pieces,
     place_words,
@@ -439,3 +440,30 @@ def test_words_without_a_mark_share_the_time_around_them():
 def test_languages_are_their_first_two_letters(language: str | None, code: str):
     """Regions and case do not matter; no language is English."""
     assert _language_code(language) == code
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "code"),
+    [
+        (ARABIC, None, "ar"),
+        (ARABIC, "auto", "ar"),
+        (ARABIC, "en", "ar"),
+        ("مرحبا OK", "de-DE", "ar"),
+        ("السلام عليكم.", "fa", "fa"),
+        (ENGLISH, None, "en"),
+        (ENGLISH, "ar", "ar"),
+        ("Hello مر there", None, "en"),
+        ("3500 — ٣", None, "en"),
+        ("", "fr", "fr"),
+    ],
+)
+def test_a_script_asks_for_a_voice_that_reads_it(text: str, language: str | None, code: str):
+    """Arabic letters, where most are, go before a language that is not written with them."""
+    assert _language_of(text, language) == code
+
+
+@pytest.mark.parametrize("language", [None, "auto", "en"])
+def test_arabic_is_read_and_not_spelled(shared: EspeakEngine, language: str | None):
+    """As long as with its own language, whatever language is given; spelled it is far longer."""
+    seconds = speak(shared, ARABIC, "ar").seconds
+    assert speak(shared, ARABIC, language).seconds == pytest.approx(seconds, rel=0.2)

@@ -54,6 +54,10 @@ PIECE: Final = 600
 
 VARIANTS: Final = tuple(f"+m{n}" for n in range(1, 9)) + tuple(f"+f{n}" for n in range(1, 6))
 
+# Letters only: digits and marks are read in any language.
+_ARABIC: Final = re.compile("[\u0620-\u064a\u0671-\u06d3\u0750-\u077f\ufb50-\ufdff\ufe70-\ufefc]")
+_IN_ARABIC_SCRIPT: Final = frozenset({"ar", "fa", "ks", "ku", "ps", "sd", "ug", "ur"})
+
 _INSTALL: Final = (
     "install the wheel (pip install 'ttsmux[local]') or the system's library "
     "(apt install libespeak-ng1, brew install espeak-ng)"
@@ -129,14 +133,15 @@ class EspeakEngine:
         first_word: int = 0,
     ) -> Utterance:
         """
-        Speak *text* in *language* (its first two letters; English if unknown or None).
+        Speak *text* in *language* (its first two letters; English if unknown or None; Arabic if
+        the text is in its script and the language is not).
 
         Each *voice* sounds different and always the same. *tag* and *first_word* cannot be
         heard in speech. Raises `EngineUnavailable`, `EngineTimeout` or `EngineFailed`.
         """
         check_speakable(rate, tag)
         text = encodable(text)
-        ask = _ask(voice, language, rate)
+        ask = _ask(voice, _language_of(text, language), rate)
         sound: list[bytes] = []
         marks: list[tuple[int, float]] = []
         size = 0
@@ -407,6 +412,14 @@ def _language_code(language: str | None) -> str:
     if code in ("", "auto") or not (code[:2].isascii() and code[:2].isalpha()):
         return "en"
     return code[:2]
+
+
+def _language_of(text: str, language: str | None) -> str:
+    """Return what to speak *text* in: a voice that cannot read its script spells the letters."""
+    code = _language_code(language)
+    letters = sum(map(str.isalpha, text))
+    arabic = len(_ARABIC.findall(text))
+    return "ar" if arabic > letters / 2 and code not in _IN_ARABIC_SCRIPT else code
 
 
 _SENTENCE_END = re.compile(r"[.!?؟…]\s+|[。！？]\s*")
