@@ -48,8 +48,15 @@ def tests(session: nox.Session) -> None:
     """Run the tests; arguments after -- go to pytest."""
     session.install("-e", ".[cli,local,trio]", *group("test"))
     session.run("python", "--version")
-    # More than a core or two can do, but most tests wait for something.
-    session.run("pytest", "-n", "4", *session.posargs)
+    cache = f"cache_dir=.pytest_cache/{session.python}"
+    try:
+        # More than a core or two can do, but most tests wait for something.
+        session.run("pytest", "-n", "4", "-o", cache, *session.posargs)
+    except nox.command.CommandFailed:
+        # A test that fails here and passes alone was short of time, or two of them met: a flaw, but
+        # of the test. It is named again, to be mended; one that fails alone fails the session.
+        session.warn("these failed among others; each is tried once more, alone:")
+        session.run("pytest", "-o", cache, "--last-failed", "--last-failed-no-failures=none", "-v")
 
 
 @nox.session

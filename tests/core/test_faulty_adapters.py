@@ -8,10 +8,11 @@ import weakref
 
 import pytest
 
-from tests.core.helpers import MULTIPLEXED, Toy, opened, settings
+from tests.core.helpers import MULTIPLEXED, SEQUENTIAL, Toy, opened, settings, traits
+from ttsmux.adapter import Traits
 from ttsmux.core.effects import Agenda
 from ttsmux.core.states import ConnectionState, SpeechState
-from ttsmux.errors import ConfigError, Error, InvalidVoice
+from ttsmux.errors import ConfigError, ConnectionLost, Error, InvalidVoice
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), InvalidVoice("not this one")])
@@ -42,6 +43,78 @@ def test_a_failing_adapter_costs_one_speech(
     harness.done(neighbour)
     harness.finish(neighbour)
     assert neighbour.state is SpeechState.COMPLETED and conn.state is ConnectionState.CLOSING
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    def fail(*_: object) -> tuple[str, ...]:
+        raise ValueError("no")
+
+    monkeypatch.setattr(Toy, verb, fail)
+
+
+@pytest.mark.parametrize(
+    ("shape", "state"),
+    [(MULTIPLEXED, ConnectionState.DRAINING), (SEQUENTIAL, ConnectionState.CLOSING)],
+)
+def test_an_adapter_that_cannot_interrupt(
+    shape: Traits, state: ConnectionState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The speech is interrupted all the same, and its connection is given up."""
+    harness = opened(shape, settings(min_idle=0))
+    speech = harness.speak("One. ")
+    conn = harness.on(speech)
+    if shape is MULTIPLEXED:
+        harness.speak("Two. ", end=False)
+    broken(monkeypatch, "interrupt")
+    harness.interrupt(speech)
+    assert speech.state is SpeechState.INTERRUPTED and conn.state is state
+    assert harness.events("adapter.fault")[0].fields["error"] == "ValueError"
+
+
+def test_an_adapter_that_cannot_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second step of its end fails the speech that it was for."""
+    harness = opened(traits(MULTIPLEXED, release_after=1.0), settings(min_idle=0))
+    speech = harness.speak("One. ")
+    broken(monkeypatch, "release")
+    harness.advance(1.0)
+    assert isinstance(speech.error, ConfigError)
+
+
+@pytest.mark.parametrize("shape", [{"generation_keepalive": 1.0}, {"source_pause": 1.0}])
+def test_an_adapter_that_cannot_bear_a_silent_source(
+    shape: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither keep it alive nor end it: its speech fails, a neighbour does not."""
+    harness = opened(traits(MULTIPLEXED, **shape), settings(min_idle=0))
+    speech = harness.speak("One. ", end=False)
+    broken(monkeypatch, "keepalive")
+    broken(monkeypatch, "end")
+    harness.advance(1.0)
+    assert isinstance(speech.error, ConfigError)
+
+
+def test_an_adapter_that_cannot_keep_a_connection_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up before the provider does."""
+    harness = opened(traits(connection_keepalive=1.0), settings(min_idle=0))
+    broken(monkeypatch, "keepalive")
+    broken(monkeypatch, "shutdown")
+    harness.advance(1.0)
+    assert harness.wires[0].state is ConnectionState.CLOSING
+    assert harness.hangups(harness.wires[0])[0].frames == ()
+
+
+def test_an_adapter_that_cannot_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that nobody can explain may pass."""
+    harness = opened(MULTIPLEXED, settings(min_idle=0, max_size=1))
+    broken(monkeypatch, "verdict")
+    speech = harness.speak("One. ")
+    harness.audio(speech)
+    harness.hear(speech)
+    harness.drop(harness.on(speech), 1011)
+    assert isinstance(speech.error, ConnectionLost) and speech.error.retryable
+    harness.speak("Two. ")
+    harness.refuse(harness.wires[-1], 503)
+    assert harness.events("dial.failed")
 
 
 def test_a_lone_surrogate_in_an_option_is_refused() -> None:

@@ -588,3 +588,11 @@ def test_heard_and_unspoken_are_the_text(
     said = words(text, 0.5) if marked else None
     found = cut_off(text, min(read, 10.0), said=said, all_received=all_received)
     assert found.heard_text + found.unspoken_text == text
+
+
+def test_nothing_is_no_piece() -> None:
+    """A source that gives empty strings for ever takes no room."""
+    log = TextLog(Cutter())
+    for _ in range(1000):
+        log.write("")
+    assert len(log._known) == 0

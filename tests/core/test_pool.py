@@ -479,6 +479,93 @@ def test_a_speech_with_a_bad_key_after_the_upgrade() -> None:
     assert [dial.refresh for dial in harness.dials()] == [False, True]
 
 
+def test_a_dial_under_way_with_the_old_key_is_not_held_against_the_fresh_one() -> None:
+    """A speech and its spare are dialled together: both have the key that was refused."""
+    harness = Harness(QUIET, settings(min_idle=1), refreshable=True)
+    speech = harness.speak("Hello. ")
+    first, second = harness.wires
+    harness.refuse(first, 401)
+    harness.refuse(second, 401)
+    harness.up()
+    assert speech.generation is not None and speech.error is None
+
+
+def test_a_refused_dial_does_not_fail_the_queue_of_a_pool_that_serves() -> None:
+    """The provider allows no more connections, perhaps; a seat on the first will be free."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=2))
+    busy = harness.speak("Busy. ")
+    waits = harness.speak("Waits. ")
+    for _ in range(4):
+        for conn in [conn for conn in harness.wires if conn.coming]:
+            harness.refuse(conn, 429)
+        harness.advance(2.0)
+        harness.audio(busy)
+        harness.hear(busy)
+    harness.done(busy)
+    assert waits.generation is not None
+
+
+def test_two_voices_without_text_do_not_take_each_others_connection() -> None:
+    """Each would dial for ever, and none would ever speak."""
+    harness = Harness(QUIET, settings(min_idle=0, max_size=1))
+    first, second = harness.speak(), harness.speak(line="other")
+    for _ in range(20):
+        harness.up()
+        harness.hung_up()
+        harness.advance(0.2)
+    assert len(harness.wires) == 1
+    harness.write(second, "Now. ")
+    harness.hung_up()
+    harness.up()
+    assert second.generation is not None and first.generation is None
+
+
+def test_an_idle_connection_makes_room_while_another_one_drains() -> None:
+    """That may speak on for minutes."""
+    harness = opened(traits(ping=None, max_age=50.0), settings(min_idle=0, max_size=2))
+    harness.advance(40.0)
+    drains = harness.speak("Long. ", end=False)
+    harness.advance(10.0)
+    harness.audio(drains)
+    other = harness.speak("Other. ", line="other")
+    harness.up()
+    finish(harness, other)
+    third = harness.speak("Third. ", line="third")
+    harness.hung_up()
+    harness.up()
+    assert third.generation is not None and drains.generation is not None
+
+
+def test_nobody_waits_and_the_server_is_down() -> None:
+    """Spares are given up for a minute at a time: an hour of nothing is some hundred dials."""
+    harness = opened(QUIET, settings(min_idle=1, max_size=2), n=1)
+    for conn in list(harness.wires):
+        harness.drop(conn)
+    for _ in range(3600):
+        harness.advance(1.0)
+        for conn in [conn for conn in harness.wires if conn.coming]:
+            harness.refuse(conn)
+    assert len(harness.wires) < 150
+
+
+def test_as_many_barriers_are_cut_short_as_speeches_wait() -> None:
+    """Four connections that will be free soon are not dialled anew for one speech."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=4), n=4)
+    speech = harness.speak("First. ")
+    conn = harness.on(speech)
+    harness.interrupt(speech)
+    harness.say(conn, "ack -")  # it keeps its word
+    harness.advance(1.0)
+    speeches = [harness.speak(f"Nr {i}. ") for i in range(4)]
+    for speech in speeches:
+        harness.interrupt(speech)
+    harness.speak("Next. ")
+    harness.advance(0.3)
+    states = [conn.state for conn in harness.wires]
+    assert states.count(ConnectionState.CLOSING) == 1
+    assert states.count(ConnectionState.BARRIER) == 3
+
+
 def test_a_key_that_works_again_may_be_refreshed_again() -> None:
     """What the provider does for us clears the record."""
     harness = Harness(QUIET, refreshable=True)
