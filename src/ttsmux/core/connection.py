@@ -709,8 +709,7 @@ class Connection:
 
     def hurry(self, now: float) -> None:
         """A speech waits for this very place: cut the barrier short."""
-        if self.state is not ConnectionState.BARRIER or self.hurried:
-            return
+        assert self.state is ConnectionState.BARRIER, "nothing else can be cut short"
         self.hurried = True
         self._barrier_due = self._held_at + min(_HURRY_AFTER, self.plan.traits.acknowledgement)
         if now >= self._barrier_due:
