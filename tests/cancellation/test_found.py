@@ -14,7 +14,7 @@ import ttsmux
 from tests.cancellation.scenarios import NEXT, TEXT, check
 from tests.scenarios.stage import KEY
 from tests.transports.peers import idle, serve
-from ttsmux import AsyncClient, AsyncSpeech, Client, Error, Speech
+from ttsmux import AsyncClient, AsyncSpeech, Client, Error, PoolLimits, Speech
 from ttsmux.adapter import Closed, Frame
 from ttsmux.core.connection import Connection
 from ttsmux.core.speech import Speech as CoreSpeech
@@ -88,7 +88,8 @@ async def test_a_dial_of_a_torn_step_is_not_begun_by_tasks(
     sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The Mux that asked for it did not know of it yet, and never closed it."""
-    async with AsyncClient("xai", base_url=sim.url, api_key=KEY) as client:
+    no_spares = PoolLimits(min_idle=0)
+    async with AsyncClient("xai", base_url=sim.url, api_key=KEY, pool=no_spares) as client:
         with monkeypatch.context() as patch:
             patch.setattr(Connection, "touch", Interrupted(Connection.touch))
             with pytest.raises(KeyboardInterrupt):
@@ -115,7 +116,7 @@ async def test_a_speech_that_nobody_got_is_ended_by_tasks(
 
 @pytest.fixture
 def client(sim: AsyncSimulator) -> Iterator[Client]:
-    with Client("xai", base_url=sim.url, api_key=KEY) as opened:
+    with Client("xai", base_url=sim.url, api_key=KEY, pool=PoolLimits(min_idle=0)) as opened:
         yield opened
 
 

@@ -1,6 +1,7 @@
 """The simulated ElevenLabs says and refuses what the vendor documents."""
 
 import base64
+import contextlib
 import json
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -319,7 +320,9 @@ def test_text_that_is_not_flushed_when_its_context_is_closed(buffered: str) -> N
 def test_the_single_socket_keeps_its_rules(sim: Simulator) -> None:
     """One space is a keepalive; the first text is one space; nothing comes after the end."""
     with dial(sim, SINGLE) as peer:
-        peer.say(words("Hello. ", None), {"text": " "}, {"text": ""}, {"text": "late "})
+        peer.say(words("Hello. ", None), {"text": " "}, {"text": ""})
+        with contextlib.suppress(ConnectionClosed):  # it may be closed before that comes
+            peer.say({"text": "late "})
         assert said(closed(peer)[0]) == "Hello."
     assert violations(sim)[0] == 'the text of the first message must be " "'
     with dial(sim, SINGLE) as peer:
