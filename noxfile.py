@@ -120,7 +120,7 @@ def clients(session: nox.Session, client: str) -> None:
 @nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/."""
-    session.install("-e", ".", *group("docs"))
+    session.install("-e", ".[testing]", *group("docs"))
     quiet = {"NO_MKDOCS_2_WARNING": "1"}  # the theme advertises its successor, at length
     session.run("mkdocs", "build", "--strict", *session.posargs, env=quiet)
 
