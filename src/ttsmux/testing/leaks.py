@@ -15,6 +15,7 @@ import gc
 import os
 import socket
 import stat
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +23,6 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 import anyio
-import sniffio
 
 POLL = 0.01
 
@@ -66,9 +66,15 @@ async def tasks_since(before: Snapshot, grace: float) -> list[str]:
 
 def tasks() -> Snapshot:
     """See the tasks of the running loop, asyncio's (uvloop's too) or trio's."""
-    if sniffio.current_async_library() == "trio":
-        return dict(_trio_tasks())
-    return dict(_asyncio_tasks())
+    return dict(_trio_tasks() if _in_trio() else _asyncio_tasks())
+
+
+def _in_trio() -> bool:
+    if "trio" not in sys.modules:
+        return False
+    import trio
+
+    return trio.lowlevel.in_trio_task()
 
 
 def _new(before: Snapshot, after: Snapshot) -> list[str]:
