@@ -92,7 +92,8 @@ def coverage(session: nox.Session) -> None:
     """Require every branch of the core and of the adapters, by their own tests."""
     session.install("-e", ".[cli,local,trio]", *group("test"))
     # The tests session runs the thousands of schedules.
-    own = ["--schedules=200", "tests/core", "tests/text", "tests/adapters"]
+    # Counting takes time: some of them mutate thousands of messages.
+    own = ["--schedules=200", "--timeout=600", "tests/core", "tests/text", "tests/adapters"]
     session.run("coverage", "run", "-m", "pytest", *(session.posargs or own))
     session.run("coverage", "report", f"--include={COVERED_WHOLLY}", "--fail-under=100")
 
