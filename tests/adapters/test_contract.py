@@ -14,6 +14,8 @@ from ttsmux.testing import AdapterRules
 from ttsmux.testing.fuzz import mutations, raw
 from ttsmux.testing.hearing import decode
 
+pytestmark = pytest.mark.timeout(300)  # thousands of messages, counted line by line
+
 JSON = dict[str, object]
 ENTRY_POINTS = {
     entry.name: entry

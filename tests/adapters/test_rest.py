@@ -49,6 +49,8 @@ from ttsmux.settings import Interrupt
 from ttsmux.testing.fuzz import Raw, mutations
 from ttsmux.testing.hearing import understood
 
+pytestmark = pytest.mark.timeout(300)  # thousands of messages, counted line by line
+
 gradium = Gradium(voice="YTpq7expH9539ERJ").rest()
 xai = XAI(voice="ara", language="en").rest()
 BOTH = pytest.mark.parametrize("adapter", [gradium, xai], ids=["gradium", "xai"])
