@@ -523,8 +523,9 @@ def test_elevenlabs_a_sixth_context() -> None:
     with Simulator("elevenlabs", ttfa_ms=60_000) as sim, dial(sim, eleven) as line:
         for number in range(6):
             gen = begin(eleven, f"g{number}")
-            line.say(eleven.open(gen), eleven.text(gen, "Hello. "), eleven.flush(gen))
-            line.say(eleven.interrupt(gen))
+            with suppress(ConnectionClosed):  # at the sixth it may be gone before all is sent
+                line.say(eleven.open(gen), eleven.text(gen, "Hello. "), eleven.flush(gen))
+                line.say(eleven.interrupt(gen))
         signals, closed = line.closed()
         failed = failure(signals[-1])
         for verdict in (eleven.verdict(failed, busy=True), eleven.verdict(closed, busy=True)):
