@@ -43,29 +43,13 @@ def group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
-def run_tests(session: nox.Session, pytest: list[str], arguments: list[str]) -> None:
-    """
-    Run pytest; what fails is tried once more, alone.
-
-    A test that fails among others and passes alone was short of time, or two of them met: a flaw,
-    but of the test. It is named again, to be mended; one that fails alone fails the session.
-    """
-    cache = ["-o", f"cache_dir=.pytest_cache/{session.name}"]
-    try:
-        session.run(*pytest, *cache, *arguments)
-    except nox.command.CommandFailed:
-        session.warn("these failed among others; each is tried once more, alone:")
-        again = ["--last-failed", "--last-failed-no-failures=none", "-v"]
-        session.run(*pytest, *cache, *again)
-
-
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments after -- go to pytest."""
     session.install("-e", ".[cli,local,trio]", *group("test"))
     session.run("python", "--version")
     # More than a core or two can do, but most tests wait for something.
-    run_tests(session, ["pytest"], ["-n", "4", *session.posargs])
+    session.run("pytest", "-n", "4", *session.posargs)
 
 
 @nox.session
@@ -103,8 +87,7 @@ def coverage(session: nox.Session) -> None:
     # The tests session runs the thousands of schedules.
     # Counting takes time: some of them mutate thousands of messages.
     own = ["--schedules=200", "--timeout=600", "tests/core", "tests/text", "tests/adapters"]
-    session.run("coverage", "erase")
-    run_tests(session, ["coverage", "run", "--append", "-m", "pytest"], session.posargs or own)
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or own))
     session.run("coverage", "report", f"--include={COVERED_WHOLLY}", "--fail-under=100")
 
 

@@ -130,6 +130,8 @@ class Listener:
         self._script = script
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._starting = threading.Lock()
+        """Held from a script's start until `settle` knows of it."""
         self._threads: list[threading.Thread] = []
         self._socks: list[socket.socket] = []
         self._errors: list[Exception] = []
@@ -156,8 +158,9 @@ class Listener:
             sock.settimeout(PATIENCE)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=self._run, args=(sock,), name="peer")
-            thread.start()
-            self._threads.append(thread)
+            with self._starting:
+                thread.start()
+                self._threads.append(thread)
             self.accepted.release()
 
     def _run(self, sock: socket.socket) -> None:
@@ -173,7 +176,9 @@ class Listener:
             sock.close()
 
     def settle(self) -> None:
-        for thread in self._threads:
+        with self._starting:
+            threads = list(self._threads)
+        for thread in threads:
             thread.join(PATIENCE)
             assert not thread.is_alive(), "a script does not end"
         if self._errors:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -248,9 +249,9 @@ class ElevenLabsSession(Session):
             self.violation(text, self.generation_of(message))
             self._die(error, text)
 
+    @abstractmethod
     def take(self, message: JSON) -> None:
         """Handle a message whose fields have the right types. Raises `Refused`."""
-        raise NotImplementedError
 
     def reject(self, message: str) -> None:
         self._die("invalid_parameters", message)
