@@ -41,9 +41,16 @@ class Peer:
         self.events: list[Event] = []
 
     def say(self, *frames: object) -> None:
-        """Send frames, dicts as JSON, strings as they are."""
-        for frame in frames:
-            self.ws.send(frame if isinstance(frame, str | bytes) else json.dumps(frame))
+        """Send frames, dicts as JSON, strings as they are; all arrive at one moment."""
+        # Else what the last one meets depends on how far the simulator got with the first.
+        with self.ws.protocol_mutex:
+            for frame in frames:
+                data = frame if isinstance(frame, str | bytes) else json.dumps(frame)
+                if isinstance(data, str):
+                    self.ws.protocol.send_text(data.encode())
+                else:
+                    self.ws.protocol.send_binary(data)
+            self.ws.socket.sendall(b"".join(self.ws.protocol.data_to_send()))
 
     def hear(self) -> Event:
         message = self.ws.recv(TIMEOUT)

@@ -124,9 +124,9 @@ def test_one_generation_on_the_single_socket(sim: Simulator) -> None:
 
 def test_two_interleaved_generations(peer: Peer) -> None:
     """Frames of different contexts come as they are ready."""
-    peer.say(init("g1"), words("Let me check that for you. ", "g1", flush=True))
-    peer.say(init("g2"), words("Meanwhile, here is a summary. ", "g2", flush=True))
-    peer.say(close("g1"), close("g2"))
+    first = [init("g1"), words("Let me check that for you. ", "g1", flush=True)]
+    second = [init("g2"), words("Meanwhile, here is a summary. ", "g2", flush=True)]
+    peer.say(*first, *second, close("g1"), close("g2"))
     events = until_final(peer, "g1", "g2")
     assert said(events, "g1") == "Let me check that for you."
     assert said(events, "g2") == "Meanwhile, here is a summary."

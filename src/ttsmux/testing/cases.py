@@ -542,6 +542,7 @@ class SocketCases(Suite):
             await w.prewarm()
             (await w.speak("Good morning to you all").rest()).said()
             await w.settled()
+            await w.prewarm()  # what is written before there is a seat goes out as one
             (await w.speak(w.source("Good morn", "ing to ", "you", " al", "l")).rest()).said(
                 "Good morning to you all"
             )
