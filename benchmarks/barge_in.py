@@ -17,14 +17,12 @@ import attrs
 import websockets
 
 import ttsmux
-from ttsmux.simulate.engines.tone import ToneEngine, tags
 
 from . import harness, raw
 from .harness import HANDSHAKE_MS, TTFA_MS, Row, Server, Simulated
 
 TURNS = 10
 ADDED_MS, STOP_MS, SLOW_MS = 5.0, 2.0, 50.0
-RATE = 24000
 TEXT = "Turn{} goes on for a good while so that it can be interrupted in its middle by a listener"
 
 
@@ -35,7 +33,8 @@ class Case:
 
     *apart*: the listener hears the length of a handshake before breaking in, and not just the first
     audio. *rtf*: seconds the server takes for a second of audio, and so how long an interrupted
-    Gradium turn goes on. *slow*: how many turns may be slow.
+    Gradium turn goes on. *slow*: how many of the turns may take longer than the others' bound, each
+    by its median over the rounds.
     """
 
     name: str
@@ -50,11 +49,11 @@ class Case:
 BACK_TO_BACK = (
     Case("release at once", "gradium", rtf=0.0),
     # Two muted speeches fill a connection, and who dialled for the third could not know before.
-    Case("late release", "gradium", slow=2),
+    Case("late release", "gradium", slow=1),
     Case("late release, min_idle=3", "gradium", min_idle=3),
     Case("honoured", "xai"),
     # Until the first acknowledgement comes, late cannot be told from never.
-    Case("honoured late", "xai", ("late-ack=200",), slow=2),
+    Case("honoured late", "xai", ("late-ack=200",), slow=1),
     Case("ignored", "xai", ("no-ack",), slow=2),
     Case("ignored, min_idle=3", "xai", ("no-ack",), min_idle=3),
     Case("acknowledged in vain", "xai", ("speak-on",), slow=2),
@@ -81,26 +80,16 @@ class Figures:
         found = {
             "median ms": round(1000 * harness.median(self.turns), 1),
             "worst ms": round(1000 * max(self.turns), 1),
-            "slow turns": sum(1000 * turn > TTFA_MS + SLOW_MS for turn in self.turns),
             "stop ms": round(1000 * max(self.stops), 2),
-            "stale bytes": sum(stale(TEXT.format(n), data) for n, data in enumerate(self.heard)),
+            "stale bytes": sum(
+                harness.stale(TEXT.format(n), data) for n, data in enumerate(self.heard)
+            ),
             "dials": server.seen["dials"],
         }
         if case.provider == "xai":
             # Gradium counts a speech as interrupted when its text has ended: all of it is late.
             found["sent late"] = server.seen["late"]
         return found
-
-
-def stale(text: str, audio: bytes) -> int:
-    """Count the bytes from where *audio* leaves what one generation says for *text*."""
-    found = tags(audio[: 2 * RATE], RATE)
-    tag = min(found, default=0)
-    own = ToneEngine().speak(text, voice="", language=None, tag=tag, rate=RATE).pcm
-    same = 0 if not own.startswith(audio) else len(audio)
-    while same < len(audio) and audio.startswith(own[: same + 1]):
-        same += 1
-    return len(audio) - same
 
 
 def threads(case: Case, server: Simulated) -> Figures:
@@ -228,20 +217,37 @@ def main() -> None:
 def _measure(case: Case, server: Server, rounds: int) -> list[Row]:
     clients = OURS | OTHERS
     found: dict[str, list[dict[str, float]]] = {name: [] for name in clients}
+    turns: dict[str, list[list[float]]] = {name: [] for name in clients}
     for _ in range(rounds):
         for name, client in clients.items():  # interleaved: all see the same weather
             with server.simulate(case.provider, faults=case.faults, rtf=case.rtf) as simulated:
                 figures = client(case, simulated)
             found[name].append(figures.values(case, simulated))
-    return [_row(case, name, each) for name, each in found.items()]
+            turns[name].append(figures.turns)
+    return [_row(case, name, found[name], turns[name]) for name in clients]
 
 
-def _row(case: Case, name: str, found: list[dict[str, float]]) -> Row:
+def slow(rounds: list[list[float]]) -> int:
+    """
+    Count the turns that took longer than they may.
+
+    The first, the second, … count if their medians over the rounds are too long. Where it is
+    another one in each round, as many count as were SLOW_MS too long in the middle round.
+    """
+    medians = [1000 * harness.median(turn) for turn in zip(*rounds, strict=True)]
+    always = sum(turn > TTFA_MS + ADDED_MS for turn in medians)
+    each = [sum(1000 * turn > TTFA_MS + SLOW_MS for turn in turns) for turns in rounds]
+    return max(always, round(harness.median(each)))
+
+
+def _row(case: Case, name: str, found: list[dict[str, float]], turns: list[list[float]]) -> Row:
     values = harness.merged(found, worst=["stale bytes"])
+    values["slow turns"] = slow(turns)
     title = f"{case.provider}: {case.name}"
     if name not in OURS:
         return Row(title, name, values)
-    bound = f"≤ {TTFA_MS + ADDED_MS:g} ms, ≤ {case.slow} slow, stop ≤ {STOP_MS:g} ms, 0 stale"
+    turns_bound = f"all but {case.slow}" if case.slow else "each"
+    bound = f"{turns_bound} ≤ {TTFA_MS + ADDED_MS:g} ms, stop ≤ {STOP_MS:g} ms, 0 stale"
     kept = (
         values["median ms"] <= TTFA_MS + ADDED_MS
         and values["slow turns"] <= case.slow

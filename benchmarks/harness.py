@@ -17,6 +17,9 @@ from typing import Self
 
 import attrs
 
+from ttsmux.simulate.engines.tone import ToneEngine, tags
+
+RATE = 24000
 HANDSHAKE_MS, TTFA_MS = 300.0, 100.0
 LEAST_ROUNDS = 5
 
@@ -82,6 +85,17 @@ class Row:
     values: dict[str, float]
     bound: str = ""
     kept: bool | None = None
+
+
+def stale(text: str, audio: bytes) -> int:
+    """Count the bytes from where *audio* leaves what one generation says for *text*."""
+    found = tags(audio[: 2 * RATE], RATE)
+    tag = min(found, default=0)
+    own = ToneEngine().speak(text, voice="", language=None, tag=tag, rate=RATE).pcm
+    same = 0 if not own.startswith(audio) else len(audio)
+    while same < len(audio) and audio.startswith(own[: same + 1]):
+        same += 1
+    return len(audio) - same
 
 
 def median(values: Sequence[float]) -> float:

@@ -1,19 +1,20 @@
 """
-For every test: runtimes to run on, options for the walks, and a look at what it left behind.
+For every test: runtimes to run on, options for the walks, a look at what it left behind, and what
+many of them count together.
 
 Async tests say ``pytestmark = pytest.mark.anyio`` and then run on asyncio, uvloop and trio.
 """
 
+import gc
 import inspect
 import os
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from importlib.util import find_spec
-from typing import Any
 
 import hypothesis
 import pytest
 
-from tests import _leaks
+from tests import _leaks, _totals
 
 RUNTIMES = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
@@ -52,6 +53,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many random schedules to walk (TTSMUX_SCHEDULES, or %(default)s)",
     )
     group.addoption(
+        "--every-step",
+        action="store_true",
+        help="interrupt the threaded client at every step there is, not at those that tell",
+    )
+    group.addoption(
         "--leak-grace",
         type=float,
         default=3.0,
@@ -59,10 +65,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_totals.Totals())
+
+
 @pytest.fixture(scope="module", params=RUNTIMES)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
     backend: tuple[str, dict[str, object]] = request.param
     return backend
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled() -> None:
+    """What is there by now stays: the collections of a module look at what came since."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -111,29 +128,3 @@ async def no_tasks_left_in_the_loop(
 def passed(request: pytest.FixtureRequest) -> bool:
     """A test that failed holds on to its frames and all that is in them, and has its own story."""
     return bool(request.node.stash.get(PASSED, False))
-
-
-_ANNOUNCED = pytest.StashKey[list[str]]()
-
-
-@pytest.fixture
-def announce(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Print a text at the end of the run: counts that a reader of the log should see."""
-    return request.config.stash.setdefault(_ANNOUNCED, []).append
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if hasattr(session.config, "workeroutput"):  # a worker of pytest-xdist, which has no terminal
-        session.config.workeroutput["announced"] = session.config.stash.get(_ANNOUNCED, [])
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    announced = getattr(node, "workeroutput", {}).get("announced", [])
-    node.config.stash.setdefault(_ANNOUNCED, []).extend(announced)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for text in terminalreporter.config.stash.get(_ANNOUNCED, []):
-        terminalreporter.section("counted")
-        terminalreporter.write_line(text)

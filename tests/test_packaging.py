@@ -17,6 +17,7 @@ LOADED_WHEN_NEEDED = {
     "asyncio",
     "click",
     "h11",
+    "httpcore",
     "httpx",
     "msgspec",
     "pybase64",

@@ -11,15 +11,17 @@ from types import CodeType, FrameType
 
 import ttsmux.adapters
 
-ADAPTERS = str(Path(ttsmux.adapters.__file__ or "").parent)
+ADAPTERS = Path(ttsmux.adapters.__file__ or "").parent
 Trace = object
 
 
 class Reach:
-    """What ran of the functions of our adapters that were called while `watched`."""
+    """What ran of our adapters' functions that were called while `watched`; not of file *apart*."""
 
-    def __init__(self) -> None:
+    def __init__(self, apart: str = "") -> None:
+        self._apart = apart
         self.left: dict[CodeType, set[int]] = {}
+        self._looked_at: dict[CodeType, set[int]] = {}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -32,24 +34,35 @@ class Reach:
             sys.settrace(before)
 
     def missed(self) -> list[str]:
-        """Return the lines that did not run, as ``file: text``."""
+        """Return the lines that did not run, as ``file: text``, see `name`."""
         return sorted(
-            f"{Path(code.co_filename).name}: {linecache.getline(code.co_filename, line).strip()}"
+            f"{name(code)}: {linecache.getline(code.co_filename, line).strip()}"
             for code, lines in self.left.items()
             for line in lines
         )
 
     def _call(self, frame: FrameType, event: str, arg: object) -> Trace:
-        code = frame.f_code
-        if not code.co_filename.startswith(ADAPTERS):
-            return None
-        if code not in self.left:
-            lines = {line for _, _, line in code.co_lines() if line is not None}
-            self.left[code] = lines - {code.co_firstlineno}
+        left = self._looked_at.get(frame.f_code)
+        if left is None:
+            left = self._begin(frame.f_code)
         # What has run whole is not looked at any more, or this would take minutes.
-        return self._line if self.left[code] else None
+        return self._line if left else None
+
+    def _begin(self, code: CodeType) -> set[int]:
+        left = self._looked_at[code] = set[int]()
+        path = Path(code.co_filename)
+        if path.parent == ADAPTERS and path.name != self._apart:
+            self.left[code] = left
+            left.update(line for _, _, line in code.co_lines() if line is not None)
+            left.discard(code.co_firstlineno)
+        return left
 
     def _line(self, frame: FrameType, event: str, arg: object) -> Trace:
         if event == "line":
             self.left[frame.f_code].discard(frame.f_lineno)
         return self._line
+
+
+def name(code: CodeType) -> str:
+    """Return the file that *code* is in; one that an adapter shares goes by the adapter's name."""
+    return Path(code.co_filename).name.removeprefix("_")

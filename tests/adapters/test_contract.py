@@ -2,9 +2,11 @@
 
 import base64
 import json
+import struct
 from contextlib import suppress
 from importlib.metadata import distribution
 
+import attrs
 import pytest
 
 from tests.adapters.reach import Reach
@@ -172,11 +174,98 @@ SHAPES: dict[str, dict[str, object]] = {
 """Every adapter, and those that have another protocol besides, by the provider's name."""
 
 
+PCM = bytes(range(60))
+WAV = (
+    b"RIFF\xff\xff\xff\xffWAVEfmt " + (16).to_bytes(4, "little")
+    + struct.pack("<HHIIHH", 1, 1, 22050, 44100, 2, 16)
+    + b"data\xff\xff\xff\xff"
+)  # fmt: skip
+ANSWERS: dict[str, tuple[Adapter | None, dict[str, str], list[JSON | bytes]]] = {
+    "elevenlabs rest": (
+        make("elevenlabs").rest(),
+        {"content-type": "application/json", "request-id": "rq_1"},
+        [
+            {
+                "audio_base64": AUDIO,
+                "alignment": {
+                    "characters": ["H", "i", " ", "y"],
+                    "character_start_times_seconds": [0, 0.09, 0.17, 0.2],
+                    "character_end_times_seconds": [0.09, 0.17, 0.2, 0.32],
+                },
+                "normalized_alignment": {
+                    "characters": [" ", "H", "i", " ", "y"],
+                    "character_start_times_seconds": [0, 0, 0.09, 0.17, 0.2],
+                    "character_end_times_seconds": [0, 0.09, 0.17, 0.2, 0.32],
+                },
+            },
+            {"audio_base64": AUDIO, "alignment": None, "normalized_alignment": None},
+            {"audio_base64": AUDIO, "alignment": {"characters": ["x"]}},
+            {"detail": {"status": "invalid_voice", "message": "no such voice"}},
+            {},
+        ],
+    ),
+    "elevenlabs rest bare": (
+        make("elevenlabs", with_timestamps=False).rest(), {"content-type": "audio/pcm"}, [PCM, PCM]
+    ),
+    "gradium rest": (
+        make("gradium").rest(),
+        {"content-type": "application/x-ndjson", "x-gradium-residency": "none"},
+        [
+            {"type": "ready", "request_id": "rq_91c2", "sample_rate": 48000},
+            {"type": "audio", "audio": AUDIO, "start_s": 0.0, "stop_s": 0.08},
+            {"type": "text", "text": "so", "start_s": 0.2, "stop_s": 0.6},
+            {"type": "error", "message": "Embeddings not found", "code": 1011},
+            {"type": "end_of_stream"},
+        ],
+    ),
+    "gradium rest bare": (
+        attrs.evolve(make("gradium").rest(), only_audio=True),
+        {"content-type": "audio/pcm"},
+        [PCM, PCM],
+    ),
+    "kugelaudio rest": (
+        make("kugelaudio").rest(), {"content-type": "audio/pcm", "x-sample-rate": "24000"}, [PCM]
+    ),
+    "sm rest": (make("sm").rest(), {"content-type": "audio/wav"}, [WAV + PCM, PCM]),
+    "sm rest bare": (make("sm", rest_format="pcm").rest(), {"content-type": "audio/pcm"}, [PCM]),
+    "xai rest": (make("xai").rest(), {"content-type": "audio/pcm; rate=24000"}, [PCM, PCM]),
+    "xai rest timed": (
+        make("xai", with_timestamps=True).rest(),
+        {"content-type": "application/json"},
+        [
+            {
+                "audio": AUDIO,
+                "content_type": "audio/pcm",
+                "duration": 0.4,
+                "audio_timestamps": {
+                    "graph_chars": ["H", "i", " ", "y"],
+                    "graph_times": [[0.0, 0.1], [0.1, 0.2], {"start": 0.2, "end": 0.3}, [0.3, 0.4]],
+                },
+            },
+        ],
+    ),
+}  # fmt: skip
+"""Over HTTP: the adapter, the headers of an answer, and its body: lines of JSON, or pieces."""
+
+
+def rules(shape: str, adapter: Adapter, **facts: object) -> None:
+    """Make the test class of a shape."""
+    name = "Test" + "".join(map(str.capitalize, shape.split()))
+    globals()[name] = type(name, (AdapterRules,), {"adapter": adapter, "fuzz": 20_000, **facts})
+
+
 for _shape, _options in SHAPES.items():
     _name = _shape.split()[0]
-    _rules = {"adapter": make(_name, **_options), "frames": CORPUS[_name], "fuzz": 20_000}
-    _class = "Test" + "".join(map(str.capitalize, _shape.split()))
-    globals()[_class] = type(_class, (AdapterRules,), _rules)
+    rules(_shape, make(_name, **_options), frames=CORPUS[_name])
+for _shape, (_adapter, _headers, _body) in ANSWERS.items():
+    assert _adapter is not None, "it has HTTP"
+    rules(_shape, _adapter, answer=_headers, frames=_body)
+
+
+def test_every_adapter_is_here_over_http_too() -> None:
+    """By its literal answers."""
+    names = {type(adapter) for adapter, _, _ in ANSWERS.values()}
+    assert names == {type(make(name).rest()) for name in KINDS}
 
 
 UNREACHED = {

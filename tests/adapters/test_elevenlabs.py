@@ -35,6 +35,7 @@ from ttsmux.errors import (
     Error,
     GenerationError,
     HandshakeError,
+    InvalidText,
     NotFoundError,
     QuotaError,
     RateLimitError,
@@ -422,6 +423,40 @@ def test_text_is_sent_as_it_was_written(auto: bool) -> None:
     frames = parsed(*(adapter.text(gen, piece) for piece in pieces))
     sent = "".join(str(frame["text"]) for frame in frames)
     assert sent == (said if auto else f"{said} "), "between words the last one is given its space"
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({"model": "eleven_flash_v2_5"}, 40_000),
+        ({"model": "eleven_turbo_v2_5"}, 40_000),
+        ({"model": "eleven_flash_v2"}, 30_000),
+        ({"model": "eleven_turbo_v2"}, 30_000),
+        ({"model": "eleven_multilingual_v2"}, 10_000),
+        ({"model": "eleven_multilingual_v2", "max_characters": 12_345}, 12_345),
+        ({"model": "eleven_of_tomorrow", "max_characters": 5}, 5),
+        ({"max_characters": 5, "endpoint": "single"}, 5),
+    ],
+)
+def test_no_context_is_given_more_than_it_takes(options: dict[str, object], most: int) -> None:
+    """Each has its own count; what would be too much is not sent, and can be said elsewhere."""
+    adapter = make(**options)
+    gen, other = begin(adapter, "g1"), begin(adapter, "g2")
+    adapter.open(gen)
+    for taken in (most - 2, 2):
+        (frame,) = parsed(adapter.text(gen, "x" * taken))
+        assert frame["text"] == "x" * taken
+    with pytest.raises(InvalidText, match=f"a speech has {most} characters at most here"):
+        adapter.text(gen, "x")
+    with pytest.raises(InvalidText):
+        adapter.text(other, "x" * (most + 1))
+    assert adapter.text(other, "x" * most)
+
+
+def test_a_model_that_nobody_knows_has_no_known_limit() -> None:
+    """The server will say."""
+    adapter = make(model="eleven_of_tomorrow")
+    assert adapter.text(begin(adapter), "x" * 100_000)
 
 
 # --- traits and options ---------------------------------------------------------------------------
@@ -1000,7 +1035,7 @@ def test_a_line_that_never_ends() -> None:
     here = answer("application/json")
     for _ in range(16):
         assert list(rest.decode_binary(b" " * 2**20, here)) == []
-    with pytest.raises(RemoteProtocolError, match="does not end"):
+    with pytest.raises(RemoteProtocolError, match="a line of more than"):
         rest.decode_binary(b" ", here)
 
 

@@ -497,6 +497,7 @@ def test_messages_that_mean_nothing_to_us(adapter: KugelAudio) -> None:
     for message in (
         {"session_started": True},
         {"is_final": True},
+        {"keep_alive": True},
         {"settings_updated": True, "settings": {"speed": 1.1}},
         {"final": False},
         {"weather": {"sunny": True}},

@@ -39,6 +39,7 @@ from ttsmux.adapters.gradium import Gradium
 from ttsmux.adapters.kugelaudio import KugelAudio
 from ttsmux.adapters.sm import SM
 from ttsmux.adapters.xai import XAI
+from ttsmux.client.sync import Client
 from ttsmux.errors import (
     AuthError,
     ConcurrencyLimitError,
@@ -53,6 +54,7 @@ from ttsmux.errors import (
     RateLimitError,
     RemoteProtocolError,
 )
+from ttsmux.settings import PoolLimits, RetryPolicy
 from ttsmux.simulate import PROVIDERS, Simulator
 from ttsmux.simulate.engines.tone import decode_text
 
@@ -1062,9 +1064,24 @@ def test_sm_refused_upgrades(shape: str) -> None:
         assert facts(error) == (AuthError, False, "the server answered HTTP 401: Invalid API key")
     with Simulator("sm", max_connections=0, error_shape=shape) as sim:
         error = refused(sim, sm).error
-        assert (type(error), error.retry_after) == (RateLimitError, 60.0)
+        assert (type(error), error.retry_after) == (ConcurrencyLimitError, 0.35)
     with Simulator("sm", faults=["status=503"]) as sim:
         assert refused(sim, sm).error.retryable
+
+
+def test_sm_a_speech_waits_for_the_connection_of_another_program() -> None:
+    """A refused upgrade asks for a minute; the place is free as soon as the other one hangs up."""
+    # More tries than it can take: how long the other program needs is not the test's business.
+    patient = {"retry": RetryPolicy(attempts=100), "pool": PoolLimits(acquire_timeout=60)}
+    with (
+        Simulator("sm", max_connections=1) as sim,
+        Client("sm", base_url=sim.url, api_key=KEY, **patient) as client,
+    ):
+        with dial(sim, sm):
+            speech = client.speak("Here I am.")
+            (refused,) = sim.wait_for(lambda log: [r for r in log if r["event"] == "refused"][:1])
+            assert refused["status"] == 429
+        assert decode_text(speech.read(), 22050) == "Here I am."
 
 
 @pytest.mark.parametrize("shape", ["flat", "untyped", "nested"])

@@ -222,6 +222,11 @@ def test_connections_are_told_apart_by_what_is_frozen_with_them() -> None:
         ({"extra": 7}, "extra takes fields"),
         ({"extra": {"a": object()}}, "extra takes fields"),
         ({"extra": {1: 2}}, "extra takes fields"),
+        ({"connections": 0}, "connections is between 1"),
+        ({"redial_after": -1}, "redial_after is between 0 and 3600"),
+        ({"text_field": ""}, "text_field cannot be ''"),
+        ({"speed_field": ""}, "speed_field cannot be ''"),
+        ({"end_event": ""}, "end_event is at least one name"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, object], words: str) -> None:
@@ -232,8 +237,9 @@ def test_options_that_cannot_be(options: dict[str, object], words: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"speed": "1"}, {"max_text": "9"}, {"text_field": 7}, {"reuse_after_error": 1}, {"host": 1}],
-)
+    [{"speed": "1"}, {"max_text": "9"}, {"text_field": 7}, {"reuse_after_error": 1}, {"host": 1},
+     {"max_text": 9.5}, {"connections": 1.5}, {"end_event": [7]}],
+)  # fmt: skip
 def test_options_of_another_type(options: dict[str, object]) -> None:
     """Each says what it takes."""
     with pytest.raises(TypeError, match="takes"):
@@ -255,6 +261,11 @@ def test_options_of_another_type(options: dict[str, object]) -> None:
         ({"format": "pcm_16000", "rate_field": "rate"}, {"format": "pcm", "rate": 16000}),
         ({"format": "pcm_16000", "format_field": "codec"}, {"codec": "pcm", "sample_rate": 16000}),
         ({"format": "pcm_24000", "format_field": "", "rate_field": ""}, {}),
+        (
+            {"format": "pcm_16000", "format_value": "s16le"},
+            {"format": "s16le", "sample_rate": 16000},
+        ),
+        ({"speed": 2, "speed_field": "rate"}, {"rate": 2}),
         ({"extra": {"seed": 7, "nested": {"a": [1]}}}, {"seed": 7, "nested": {"a": [1]}}),
         ({"extra": '{"seed": 7}'}, {"seed": 7}),
         ({"extra": ""}, {}),
@@ -273,8 +284,9 @@ def test_text_is_sent_as_it_is() -> None:
     """Spaces at the ends, quotes, tags and every script."""
     piece = ' <b>"Zürich"</b> \\ 日本 😀 مُحَمَّد '
     assert parsed(sm.text(begin(sm), piece)) == [{"text": piece, "voice": "Yara"}]
-    other = SM(text_field="input")
-    assert parsed(other.text(begin(other), piece)) == [{"input": piece, "voice": "Yara"}]
+    for name in ("input", "options", "self"):
+        other = SM(text_field=name)
+        assert parsed(other.text(begin(other), piece)) == [{name: piece, "voice": "Yara"}]
 
 
 def test_formats() -> None:
@@ -301,6 +313,9 @@ def test_formats() -> None:
         ({"error": None}, [Note("unknown")]),
         ({}, [Note("unknown")]),
         ('{"type":"synthesis_complete","n":' + "9" * 5000 + "}", [OutputEnd()]),
+        ('{"type":1e999}', [Note("unknown")]),
+        ('{"type":"synthesis_complete","error":1e999}', [OutputEnd()]),
+        ('{"error":1e999}', [Note("unknown")]),
         ('{"type":"\\ud800"}', [Note("not a JSON object")]),
         ('{"type":"garb', [Note("not a JSON object")]),
         ("", [Note("not a JSON object")]),
@@ -322,6 +337,32 @@ def test_names_of_events_can_be_changed() -> None:
     assert decode(other, DONE) == [Note("unknown")]
     (signal,) = decode(other, {"event": "fail", "detail": "no"})
     assert failure(signal).error.message == "no"
+
+
+def test_several_names_of_events() -> None:
+    """As a list, or as a command line has them."""
+    for ends, errors in ((["done", "over"], ("fail", "error")), ("done,over", "fail,error")):
+        other = make(end_event=ends, error_event=errors, ready_event="hello,authenticated")
+        ended = decode(other, {"type": "done"}, {"type": "over"})
+        assert ended == [OutputEnd(), OutputEnd()]
+        for kind in ("fail", "error"):
+            assert failure(decode(other, {"type": kind})[0]).error.retryable
+        assert decode(other, {"type": "hello"}, {"type": "authenticated"}) == [Ready(), Ready()]
+        assert decode(other, DONE, {}) == [Note("unknown"), Note("unknown")]
+
+
+def test_names_in_an_error_can_be_changed() -> None:
+    """Of its name, its words and its second code; what REST answers has those of its page."""
+    other = SM(error_field="name", detail_field="why", code_field="number")
+    (signal,) = decode(other, {"name": "invalid_voice", "why": "no Foo"})
+    assert facts(failure(signal).error) == (InvalidVoice, False, "no Foo")
+    (signal,) = decode(other, {"name": "http_error", "why": "busy", "number": "HTTP_503"})
+    assert facts(failure(signal).error) == (GenerationError, True, "busy")
+    (signal,) = decode(other, {"name": {"number": "text_too_long", "message": "long"}})
+    assert facts(failure(signal).error) == (InvalidText, False, "long")
+    assert decode(other, {"error": "invalid_voice"}) == [Note("unknown")]
+    answer = DialFailure(status=400, body='{"error":"invalid_voice","detail":"no Foo"}')
+    assert type(other.verdict(answer, busy=False).error) is InvalidVoice
 
 
 def test_binary_messages_are_audio() -> None:
@@ -348,6 +389,12 @@ def test_binary_messages_are_audio() -> None:
             "Invalid API key",
         ),
         ({"error": "rate_limit_exceeded", "detail": "slow"}, RateLimitError, True, "slow"),
+        (
+            {"error": "rate_limit_exceeded", "detail": "Too many concurrent connections"},
+            ConcurrencyLimitError,
+            True,
+            "Too many concurrent connections",
+        ),
         (
             {"error": "http_error", "detail": "bad", "code": "HTTP_400"},
             GenerationError,
@@ -473,7 +520,14 @@ def test_a_close_where_there_is_no_key() -> None:
             False,
             "speed",
         ),
-        (429, '{"error":"rate_limit_exceeded","detail":"slow"}', RateLimitError, True, "slow"),
+        (
+            429,
+            '{"error":"rate_limit_exceeded","detail":"60 requests a minute"}',
+            RateLimitError,
+            True,
+            "60 requests a minute",
+        ),
+        (503, '{"error":"rate_limit_exceeded","detail":"slow"}', RateLimitError, True, "slow"),
         (
             500,
             '{"error":"internal_error","detail":"i","code":"INTERNAL_ERROR"}',
@@ -494,8 +548,43 @@ def test_refusals(status: int, body: str, kind: type[Error], retryable: bool, wo
         assert verdict.scope is Scope.CONNECTION
         assert (type(verdict.error), verdict.error.retryable) == (kind, retryable)
         assert words in verdict.error.message
-        if status == 429:
+        if kind is RateLimitError:
             assert verdict.error.retry_after == 60.0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"error":"rate_limit_exceeded","detail":"Too many concurrent connections"}',
+        '{"error":"rate_limit_exceeded","detail":"Too many concurrent requests"}',
+        '{"error":{"code":"rate_limit_exceeded","message":"connection limit reached"}}',
+        "5 connections per key",
+    ],
+)
+def test_one_connection_too_many(body: str) -> None:
+    """Another one is about to be gone: the minute that requests are counted for is too long."""
+    failed = DialFailure(status=429, body=body, headers={"retry-after": "60"})
+    for adapter in (sm, sm.rest()):
+        error = adapter.verdict(failed, busy=False).error
+        assert (type(error), error.retryable) == (ConcurrencyLimitError, True)
+        assert (error.retry_after, error.phase) == (0.35, "dial")
+        said = attrs.evolve(failed, headers={"retry-after": "7"})
+        assert adapter.verdict(said, busy=False).error.retry_after == 7.0, "that is meant"
+    unsaid = attrs.evolve(failed, headers={})
+    assert sm.verdict(unsaid, busy=False).error.retry_after == 0.35
+    patient = SM(redial_after=None)
+    assert patient.verdict(failed, busy=False).error.retry_after == 60.0
+    assert SM(redial_after=0).verdict(failed, busy=False).error.retry_after == 0
+
+
+@pytest.mark.parametrize("body", ["", '{"error":"rate_limit_exceeded","detail":"Slow down"}'])
+def test_a_429_that_says_nothing(body: str) -> None:
+    """At an upgrade there are connections to count; over REST there are requests."""
+    failed = DialFailure(status=429, body=body, headers={"retry-after": "60"})
+    error = sm.verdict(failed, busy=False).error
+    assert (type(error), error.retry_after) == (ConcurrencyLimitError, 0.35)
+    error = sm.rest().verdict(failed, busy=False).error
+    assert (type(error), error.retry_after) == (RateLimitError, 60.0)
 
 
 def test_a_dial_without_an_answer() -> None:
@@ -528,7 +617,9 @@ def test_the_request_over_rest() -> None:
     assert shake(rest) == (url, json | {"X-API-Key": KEY}, [])
     frames = parsed(rest.text(begin(rest), "شكراً لاتصالك."))
     assert frames == [{"input": "شكراً لاتصالك.", "response_format": "wav", "voice": "Yara"}]
-    other = SM(voice="Nouf", speed=1.0, rest_format="pcm", format="pcm_16000").rest()
+    other = SM(
+        voice="Nouf", speed=1.0, rest_format="pcm", format="pcm_16000", speed_field="x"
+    ).rest()
     assert parsed(other.text(begin(other), "Hi.")) == [
         {
             "input": "Hi.",
@@ -574,6 +665,8 @@ def test_traits_over_rest() -> None:
     assert traits.policies == (Interrupt.DISCARD,)
     assert (traits.connections, traits.key_required) == (4, True)
     assert rest.pool_key(rest.options()) == rest.pool_key(SM().rest().options())
+    elsewhere = SM(rest_path="/v2/speech").rest()
+    assert elsewhere.pool_key(elsewhere.options()) != rest.pool_key(rest.options())
 
 
 @pytest.mark.parametrize("size", range(1, 60, 7))

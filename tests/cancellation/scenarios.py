@@ -17,7 +17,8 @@ import attrs
 
 import ttsmux
 from tests.scenarios.stage import KEY, RATE, sound
-from ttsmux import AsyncClient, AsyncSpeech, Outcome, PoolLimits
+from ttsmux import XAI, AsyncClient, AsyncSpeech, Gradium, Outcome, PoolLimits
+from ttsmux.adapter import Adapter
 from ttsmux.simulate import AsyncSimulator
 from ttsmux.simulate.engines.tone import decode_text
 
@@ -55,6 +56,13 @@ def scenario(**client: Any) -> Callable[[Body], Body]:
     return add
 
 
+def adapter_for(provider: str, voice: str, seats: int | None = None) -> Adapter:
+    """Make it here: to look for it by name takes as long as a whole speech."""
+    if provider == "xai":
+        return XAI()
+    return Gradium(voice=voice) if seats is None else Gradium(voice=voice, seats=seats)
+
+
 class Act:
     """One run: a client that is not opened yet, and what the body must have let go of."""
 
@@ -71,11 +79,9 @@ class Act:
 
     def make_client(self, **changes: Any) -> AsyncClient:
         settings = {"pool": _NO_SPARES, **self.scenario.client, **changes}
-        if self.scenario.provider == "gradium":
-            settings["voice"] = self.sim.default_voice
-            if settings["pool"].max_size == 1:
-                settings["seats"] = 1
-        client = AsyncClient(self.scenario.provider, base_url=self.sim.url, api_key=KEY, **settings)
+        seats = 1 if settings["pool"].max_size == 1 else None
+        adapter = adapter_for(self.scenario.provider, self.sim.default_voice, seats)
+        client = AsyncClient(adapter, base_url=self.sim.url, api_key=KEY, **settings)
         self.clients.append(client)
         return client
 

@@ -150,8 +150,7 @@ class Sweep(abc.ABC):
     def run(self, who: Iterable[Who] = WHO, points: Iterable[Point] | None = None) -> Report:
         """Run it once for each of its points, or for *points* alone."""
         began = time.monotonic()
-        gc.collect()
-        gc.freeze()  # so that the collection after each point looks at what came since
+        gc.freeze()  # so that the collections at each point look at what came since
         try:
             with self._ears.open():
                 anyio.run(self._main, who, points, backend=self.report.backend)
@@ -164,6 +163,7 @@ class Sweep(abc.ABC):
         if self.report.backend == "asyncio":
             asyncio.get_running_loop().set_exception_handler(self._ears.loop)
         await self.point(None)  # what is made when first used is no leak
+        gc.freeze()
         if points is None:
             await self._all(who)
         for point in points or ():

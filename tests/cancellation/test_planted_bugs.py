@@ -14,6 +14,7 @@ import anyio.lowlevel
 import pytest
 import trio
 
+from tests._totals import Entry
 from tests.cancellation.probes import Backend
 from tests.cancellation.scenarios import SCENARIOS
 from tests.cancellation.sweep import sweep
@@ -26,7 +27,6 @@ from ttsmux.transports._trio import TrioTransport
 ENOUGH = 60
 """Runs within which a plant must be found: one or two seconds."""
 
-FOUND: list[str] = []
 KEPT: list[socket.socket] = []
 """What a plant loses: closed in the end, or the collector would complain of it."""
 
@@ -135,6 +135,7 @@ def test_the_sweep_finds(
     name: str,
     backend: Backend,
     monkeypatch: pytest.MonkeyPatch,
+    add_to_total: Callable[[Entry], None],
 ) -> None:
     # Some are found by what does not come, and one may wait less long for that here.
     monkeypatch.setattr("tests.cancellation.sweep.BOUND", 1.0)
@@ -152,9 +153,9 @@ def test_the_sweep_finds(
     assert report.runs <= ENOUGH
     while KEPT:
         KEPT.pop().close()
-    FOUND.append(f"{plant.__name__}: {name}/{backend}/{point}, in run {report.runs}")
+    add_to_total({"words": f"{plant.__name__}: {name}/{backend}/{point}, in run {report.runs}"})
 
 
-def test_where_they_were_found(announce: Callable[[str], None]) -> None:
+def total(entries: list[Entry], selected: int) -> tuple[str, str]:
     """A reader of the log sees how soon."""
-    announce("\n".join(FOUND))
+    return "\n".join(sorted(entry["words"] for entry in entries)), ""

@@ -45,10 +45,10 @@ def simulators(monkeypatch: pytest.MonkeyPatch) -> list[Simulator]:
 
 
 def test_the_script() -> None:
-    """Three turns, two at once, one interrupted."""
-    assert [len(group) for group in demo.SCRIPT] == [1, 1, 1, 2, 1]
-    assert [line.case for line in LINES] == ["turn"] * 3 + ["together"] * 2 + ["interrupted"]
-    assert [line.until is not None for line in LINES] == [False] * 5 + [True]
+    """Four turns, one of them in Arabic, two at once, one interrupted."""
+    assert [len(group) for group in demo.SCRIPT] == [1, 1, 1, 1, 2, 1]
+    assert [line.case for line in LINES] == ["turn"] * 4 + ["together"] * 2 + ["interrupted"]
+    assert [line.until is not None for line in LINES] == [False] * 6 + [True]
 
 
 def test_json_and_the_files(tmp_path: Path, simulators: list[Simulator]) -> None:
@@ -78,9 +78,9 @@ def test_dials(tmp_path: Path, simulators: list[Simulator]) -> None:
     dials: dict[object, list[object]] = {name: [] for name in PROVIDERS}
     for one in objects(result.stdout):
         dials[one["provider"]].append(one["dials"])
-    assert dials["elevenlabs"][:5] == dials["gradium"][:5] == [1] * 5
-    assert dials["kugelaudio"][:5] == [1] * 5
-    assert dials["xai"][:3] == [2] * 3, "one to speak on, one to spare"
+    assert dials["elevenlabs"][:6] == dials["gradium"][:6] == [1] * 6
+    assert dials["kugelaudio"][:6] == [1] * 6
+    assert dials["xai"][:4] == [2] * 4, "one to speak on, one to spare"
     leased = {
         simulator.provider: [
             record["conn"] for record in simulator.log if record["event"] == "generation"
@@ -89,7 +89,7 @@ def test_dials(tmp_path: Path, simulators: list[Simulator]) -> None:
     }
     assert leased["gradium"] == leased["kugelaudio"] == [1] * len(LINES)
     assert len(leased["xai"]) == len(LINES) and set(leased["xai"]) <= {1, 2, 3}
-    assert len(set(leased["xai"][3:5])) == 2
+    assert len(set(leased["xai"][4:6])) == 2
 
 
 def test_tables_where_no_terminal_is(tmp_path: Path) -> None:
@@ -103,13 +103,13 @@ def test_tables_where_no_terminal_is(tmp_path: Path) -> None:
         "provider."
     )
     assert sum(line.endswith("decoded from the sound") for line in lines) == len(PROVIDERS)
-    for line in LINES[:5]:
+    for line in LINES[:-1]:
         rows = [row for row in lines if row.startswith(f"{line.case} {line.turn} ")]
         assert len(rows) == len(PROVIDERS)
         assert all(row.endswith(f"  {line.text}") and " ms  yes " in row for row in rows)
     for row in (row for row in lines if row.startswith("interrupted 1 ")):
         before, _, after = row.partition(" | ")
-        assert LINES[5].text.startswith(before.split("  ")[-1]) and LINES[5].text.endswith(after)
+        assert LINES[-1].text.startswith(before.split("  ")[-1]) and LINES[-1].text.endswith(after)
     assert f"{len(FILES)} WAV files to play: {tmp_path}" == lines[-1]
 
 
@@ -168,7 +168,10 @@ def test_ctrl_c(tmp_path: Path) -> None:
         status, out, err = finish(process)
     assert status == 130 and err.count("\n") == 1
     found = objects(first + out)
-    assert [one["outcome"] for one in found] in (["completed"], ["completed", "interrupted"])
+    # How much more is said until the signal arrives is up to the machine.
+    *before, last = [one["outcome"] for one in found]
+    assert set(before) <= {"completed"} and last in ("completed", "interrupted")
+    assert len(found) < len(FILES)
     assert len(left_in(tmp_path)) == sum(bool(one["bytes"]) for one in found)
 
 
@@ -184,7 +187,7 @@ def test_on_a_terminal(columns: int, tmp_path: Path) -> None:
     drawn = ("connecting", "s of audio", "files to play:")
     tables = [line for line in lines if not any(word in line for word in drawn)]
     assert [line for line in tables if "\r" not in line and len(line) > columns] == []
-    for line in LINES[:5]:
+    for line in LINES[:-1]:
         rows = [row for row in lines if row.startswith(f"{line.case} {line.turn} ")]
         assert [row.rstrip().endswith(line.text) for row in rows] == [True] * len(PROVIDERS)
 
@@ -202,21 +205,24 @@ def test_what_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The rest goes on; status 1, and no file for what failed."""
 
     def faulty(provider: str, **options: object) -> Simulator:
-        faults = ["error=No voice today@request:2,chunk:5"] if provider == "xai" else []
-        return Simulator(provider, faults=faults, **options)  # type: ignore[arg-type]
+        if provider == "kugelaudio":
+            # It may come before any audio was handed out, but what is refused is not tried again.
+            faults = ["error=No voice today@request:2,chunk:5"]
+            options |= {"faults": faults, "error_code": "VALIDATION_ERROR", "request_ids": False}
+        return Simulator(provider, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(demo, "Simulator", faulty)
     for args in ((), ("--json",)):
         result = invoke("demo", "--out", str(tmp_path), *FAST, *args)
         assert result.exit_code == 1
-        assert result.stderr.endswith("Error: turn-2: xai: No voice today\n")
+        assert result.stderr.endswith("Error: turn-2: kugelaudio: No voice today\n")
         if args:
             (failed,) = (one for one in objects(result.stdout) if one["outcome"] == "failed")
             assert failed.keys() == KEYS | {"case", "turn", "text", "error"}
         else:
             assert "  failed\n" in result.stdout
             assert f"{len(FILES) - 1} WAV files" in result.stdout
-        assert left_in(tmp_path) == [name for name in FILES if name != "xai-turn-2.wav"]
+        assert left_in(tmp_path) == [name for name in FILES if name != "kugelaudio-turn-2.wav"]
 
 
 def test_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

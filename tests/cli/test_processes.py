@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import time
 import wave
 from pathlib import Path
 
@@ -18,6 +19,14 @@ LONG = " ".join(f"word{n}" for n in range(200))
 def speaking(sim: Simulator) -> None:
     """Wait until it has sent some audio."""
     sim.wait_for(lambda log: sum("audio_bytes" in str(record) for record in log) > 2, TIMEOUT)
+
+
+def keeps(folder: Path, size: int) -> None:
+    """Wait until it has written that much, which nothing tells."""
+    deadline = time.monotonic() + TIMEOUT
+    while sum(path.stat().st_size for path in folder.iterdir()) < size:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def said(sim: Simulator, words: str) -> None:
@@ -81,7 +90,7 @@ def test_an_interrupted_speech_keeps_what_was_received(tmp_path: Path) -> None:
     with Simulator("xai", rtf=1) as sim:
         args = ("--provider", "xai", "--base-url", sim.url, "--out", str(path))
         with start("say", LONG, *args) as process:
-            speaking(sim)
+            keeps(tmp_path, 40_000)
             process.send_signal(signal.SIGINT)
             status, out, err = finish(process)
     assert (status, err) == (130, "") and f"saved: {path}, as far as it was received" in out
@@ -137,7 +146,7 @@ def test_a_reader_that_was_never_there(rest: tuple[str, ...]) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="pseudo-terminals differ")
 def test_on_a_terminal() -> None:
     """Progress while it speaks, then a table in colour."""
-    with Simulator("xai", ttfa_ms=200, rtf=0.3) as sim:
+    with Simulator("xai", ttfa_ms=200, rtf=1.5) as sim:  # progress is drawn 12 times a second
         status, seen = terminal("say", "Hello there", "--provider", "xai", "--base-url", sim.url)
     assert status == 0
     assert "xai: waiting for the first audio" in seen and "s of audio" in seen

@@ -8,6 +8,7 @@ import io
 import math
 import traceback
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 import ttsmux
 from ttsmux import XAI, AsyncClient, Client, Gradium, Interrupt, Secret, WrongType
+from ttsmux.client import options
 from ttsmux.client.options import (
     adapter_names,
     check_text,
@@ -551,6 +553,35 @@ def test_settings_do_not_change() -> None:
 def test_adapters_are_found_by_name() -> None:
     assert {"gradium", "xai"} <= set(adapter_names())
     assert find_adapter("xai") is XAI
+
+
+def test_a_provider_of_ours_is_found_without_a_look_at_other_packages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor can one of them take its name."""
+
+    def look(*, group: str) -> list[EntryPoint]:
+        raise AssertionError(f"looked for {group}")
+
+    monkeypatch.setattr(options, "entry_points", look)
+    assert find_adapter("xai") is XAI
+
+
+def test_sources_that_nobody_installed_find_what_is_registered_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> Distribution:
+        raise PackageNotFoundError(name)
+
+    def look(*, group: str) -> list[EntryPoint]:
+        return [EntryPoint("acme", "ttsmux.adapters.xai:XAI", group)]
+
+    monkeypatch.setattr(options, "distribution", missing)
+    monkeypatch.setattr(options, "entry_points", look)
+    monkeypatch.setattr(options, "_ours", options._ours.__wrapped__)
+    assert find_adapter("acme") is XAI
+    with pytest.raises(ttsmux.ConfigError, match="there are: acme"):
+        find_adapter("xai")
 
 
 def test_text_must_be_text() -> None:

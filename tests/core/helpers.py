@@ -3,8 +3,8 @@ A made-up provider with every trait to be set, and a hand on the Mux.
 
 The protocol is words: ``open ID``, ``text ID …``, ``flush ID``, ``end ID``, ``release ID``,
 ``cancel ID`` and ``alive ID`` go out; ``ready``, ``audio ID …``, ``mark ID word start stop``,
-``tired ID``, ``end ID``, ``released ID``, ``ack ID``, ``error ID scope words`` and ``note`` come
-back. Where an id may be missing stands ``-``.
+``tired ID``, ``end ID``, ``released ID name=amount …``, ``ack ID``, ``error ID scope words`` and
+``note`` come back. Where an id may be missing stands ``-``.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Toy(Adapter):
             case b"end":
                 return (OutputEnd(id),)
             case b"released":
-                return (Released(id),)
+                return (Released(id, _usage(rest.decode())),)
             case b"ack":
                 return (CancelAck(id),)
             case b"error":
@@ -175,6 +175,12 @@ def _mark(words: list[str], id: str | None) -> Marks:
     base = Base(words[3]) if len(words) > 3 else Base.GENERATION
     segment = words[4] if len(words) > 4 else None
     return Marks(((words[0], float(words[1]), float(words[2])),), id, base, segment=segment)
+
+
+def _usage(words: str) -> dict[str, float] | None:
+    """Read ``name=amount …``."""
+    pairs = [word.partition("=") for word in words.split()]
+    return {name: float(amount) for name, _, amount in pairs} or None
 
 
 def _error(scope: str, words: str) -> Error:

@@ -1097,3 +1097,15 @@ def test_hanging_up_says_farewell() -> None:
     assert harness.read(ticket) is END
     assert not any(isinstance(effect, Send) for effect in harness.effects)
     assert len(bytes(SECOND)) == SECOND
+
+
+def test_generations_that_stall_together_take_the_connection_with_them() -> None:
+    """With the last that somebody listened to it is hung up; what is muted there is left alone."""
+    harness = opened(traits(MULTIPLEXED, ping=None, acknowledgement=60.0))
+    speeches = [harness.speak(f"{n}. ") for n in range(2)]
+    harness.interrupt(harness.speak("Muted. "))
+    (conn,) = harness.wires
+    harness.advance(5.0)
+    assert conn.state is ConnectionState.CLOSING and len(harness.hangups(conn)) == 1
+    assert all(speech.generation is None for speech in speeches)
+    assert conn.muted == 3

@@ -15,7 +15,9 @@ import pytest
 
 from tests.core.network import Fault, World, random_schedule
 from ttsmux.adapter import Closed
+from ttsmux.core import crowd, pool
 from ttsmux.core.connection import Connection
+from ttsmux.core.dialling import Dialler
 from ttsmux.core.generation import LiveGeneration
 from ttsmux.core.lane import Lane, Ticket
 from ttsmux.core.pool import Pool
@@ -188,32 +190,38 @@ def the_buffer_is_kept_after_an_interruption(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def max_size_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
-    def dial(pool: Pool, lane: Lane, now: float, *, evict: bool = False) -> bool:
+    def dial(dialler: Dialler, lane: Lane, now: float, *, evict: bool = False) -> bool:
+        pool = dialler._pool
         pool.counts.dials += 1
         conn = Connection(pool.counts.dials, lane, pool, False, now)
         lane.connections.append(conn)
-        pool.connections.append(conn)
+        for limited in lane.crowds:
+            limited.connections.append(conn)
+        pool.changed(conn)
+        pool.count(now)
         return True
 
-    patch.setattr(Pool, "_dial", dial)
+    patch.setattr(Dialler, "dial", dial)
 
 
 @plant
 def spares_are_counted_without_those_being_dialled(patch: pytest.MonkeyPatch) -> None:
-    def spares(pool: Pool, lane: Lane) -> int:
-        return sum(conn.free_seats for conn in lane.connections)
+    real = crowd.share_of
 
-    patch.setattr(Pool, "_spares", spares)
+    def share_of(conn: Connection) -> crowd.Share:
+        return real(conn)._replace(spare=conn.free_seats)
+
+    patch.setattr(pool, "share_of", share_of)
 
 
 @plant
 def a_spare_evicts_another_connection(patch: pytest.MonkeyPatch) -> None:
-    real = Pool._dial
+    real = Dialler.dial
 
-    def dial(pool: Pool, lane: Lane, now: float, *, evict: bool = False) -> bool:
-        return real(pool, lane, now, evict=True)
+    def dial(dialler: Dialler, lane: Lane, now: float, *, evict: bool = False) -> bool:
+        return real(dialler, lane, now, evict=True)
 
-    patch.setattr(Pool, "_dial", dial)
+    patch.setattr(Dialler, "dial", dial)
 
 
 @plant
@@ -226,7 +234,7 @@ def retry_after_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def the_pool_does_not_wake_when_its_backoff_is_over(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Pool, "_clocks", lambda pool: ())
+    patch.setattr(Lane, "_clocks", lambda lane: ())
 
 
 @plant
@@ -358,6 +366,11 @@ def the_next_route_goes_on_where_the_last_one_failed(patch: pytest.MonkeyPatch) 
         log.settle()
 
     patch.setattr("ttsmux.core.ledger.TextLog.restart", restart)
+
+
+@plant
+def text_that_crossed_the_providers_own_end_is_not_said_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("ttsmux.core.ledger.TextLog.recall", lambda log, since: None)
 
 
 @pytest.mark.parametrize("bug", PLANTS)

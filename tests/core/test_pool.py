@@ -13,6 +13,7 @@ from tests.core.helpers import (
     settings,
     traits,
 )
+from ttsmux.core import spares
 from ttsmux.core.connection import Connection
 from ttsmux.core.lane import Ticket
 from ttsmux.core.route import Route
@@ -657,9 +658,9 @@ def test_the_number_of_spares_falls_by_one_a_minute() -> None:
     harness = Harness(QUIET, ADAPTIVE, interrupt=Interrupt.DISCARD)
     barge_in(harness, 20, dial=0.3)
     lane = next(iter(harness.mux._pool.lanes.values()))
-    raised = harness.mux._pool._raised(lane, harness.now)
+    raised = spares.raised(lane, harness.now)
     assert 1 <= raised <= 4
-    falls = [harness.mux._pool._raised(lane, lane.raised_at + 60.0 * i) for i in range(raised + 2)]
+    falls = [spares.raised(lane, lane.raised_at + 60.0 * i) for i in range(raised + 2)]
     assert falls == [*range(lane.raised, -1, -1), 0][: len(falls)]
 
 
@@ -845,6 +846,45 @@ def test_drain_lets_speeches_finish() -> None:
     assert harness.read(ticket) is END
     with pytest.raises(ClosedError, match="closed"):
         harness.speak()
+
+
+def test_drain_does_not_wait_for_a_reader() -> None:
+    """What is received needs no connection to be read; it is read to the end all the same."""
+    harness = opened(QUIET, LEAN, n=2)
+    unread, speaks = harness.speak("One. "), harness.speak("Two. ")
+    harness.audio(unread)
+    harness.done(unread)
+    ticket = harness.drain()
+    assert [conn.state for conn in harness.wires].count(ConnectionState.CLOSING) == 0
+    harness.audio(speaks)
+    harness.done(speaks)
+    assert unread.state is speaks.state is SpeechState.RECEIVED
+    harness.hung_up()
+    assert harness.read(ticket) is END and harness.mux.stats().size == 0
+    for speech in (unread, speaks):
+        assert harness.finish(speech) == b"\1\2\3\4"
+        assert speech.state is SpeechState.COMPLETED
+
+
+def test_drain_of_what_is_all_received_hangs_up_at_once() -> None:
+    """Nobody reads, and nobody need."""
+    harness = opened(QUIET, LEAN)
+    speech = harness.speak("One. ")
+    harness.audio(speech)
+    harness.done(speech)
+    harness.drain()
+    assert harness.wires[0].state is ConnectionState.CLOSING
+    assert harness.finish(speech)
+
+
+def test_close_fails_what_is_received_and_unread() -> None:
+    """Who closes does not want to hear the rest; after `drain` it may be read."""
+    harness = opened(QUIET, LEAN)
+    speech = harness.speak("One. ")
+    harness.audio(speech)
+    harness.done(speech)
+    harness.close()
+    assert isinstance(speech.error, ClosedError)
 
 
 def test_a_ticket_nobody_reads_wakes_nobody() -> None:

@@ -796,6 +796,70 @@ def test_metrics_of_a_cold_and_of_a_warm_speech() -> None:
     assert (warm.acquire, warm.connect, warm.connection_reused) == (0.0, 0.0, True)
 
 
+def test_a_connection_that_was_dialled_for_a_speech_is_not_reused() -> None:
+    """Also where the clock is too coarse to tell the one instant from the other."""
+    harness = Harness()
+    first = harness.speak("Hello. ")
+    harness.up()
+    assert first.generation is not None and harness.now == 0.0
+    assert not first.metrics().connection_reused
+    harness.audio(first)
+    harness.done(first)
+    second = harness.speak("Hello. ")
+    assert harness.on(second) is harness.wires[0]
+    assert second.metrics().connection_reused
+
+
+def test_a_connection_that_somebody_else_dialled_is_not_reused_before_it_is_open() -> None:
+    """Whoever waits for it has waited for a dial."""
+    harness = Harness(MULTIPLEXED)
+    harness.speak(end=False)
+    harness.advance(0.25)
+    speech = harness.speak("Hello. ")
+    harness.advance(0.25)
+    harness.up()
+    assert len(harness.wires) == 1 and speech.metrics().connection_reused is False
+    assert speech.metrics().connect == 0.5
+
+
+BILLED = traits(MULTIPLEXED, ends_released=False)
+
+
+def test_what_the_provider_counted_is_told() -> None:
+    """By its own names, as soon as it says so: after the last audio, as a rule."""
+    harness = opened(BILLED)
+    speech = harness.speak("Hello. ")
+    conn, id = harness.on(speech), harness.id(speech)
+    harness.audio(speech)
+    harness.done(speech)
+    harness.finish(speech)
+    assert speech.metrics().usage == {}
+    harness.say(conn, f"released {id} characters=7 cost=0.25")
+    assert speech.metrics().usage == {"characters": 7.0, "cost": 0.25}
+
+
+def test_what_the_provider_counted_is_added_up() -> None:
+    """An attempt that failed may be on the bill, too."""
+    harness = opened(traits(BILLED, flush=Flush.END))
+    speech = harness.speak("One. ", end=False)
+    for text, words in (("", "a=1"), ("Two. ", "a=2 b=0.5")):
+        harness.write(speech, text)
+        harness.flush(speech)
+        harness.audio(speech)
+        harness.say(harness.on(speech), f"released {harness.id(speech)} {words}")
+    assert speech.metrics().usage == {"a": 3.0, "b": 0.5}
+
+
+def test_what_was_interrupted_is_counted_too() -> None:
+    """Nobody heard it; it was spoken all the same."""
+    harness = opened(BILLED)
+    speech = harness.speak("Hello. ", end=False)
+    conn, id = harness.on(speech), harness.id(speech)
+    harness.interrupt(speech)
+    harness.say(conn, f"released {id} characters=5")
+    assert speech.metrics().usage == {"characters": 5.0}
+
+
 def test_a_seat_is_for_speeches_that_fit() -> None:
     """Nobody is seated where there is no room."""
     harness = opened()

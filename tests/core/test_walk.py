@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests._totals import Entry
 from tests.core import network
 from tests.core.network import Schedule, Script, World, random_schedule
 from ttsmux.core import states
@@ -40,18 +41,30 @@ def walk(schedule: Schedule, *, verbose: bool = False) -> World:
     return world
 
 
+PARTS = 4
+"""Tests that the schedules are shared out to, so that several processes may walk."""
+CROSSED = "text that crossed the provider's own end"
+MANY = 1000
+"""Schedules from which on what is rare is met, too."""
+
+
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("part", range(PARTS))
 def test_random_schedules(
+    part: int,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
-    announce: Callable[[str], None],
+    add_to_total: Callable[[Entry], None],
 ) -> None:
-    """Every promise is kept in every schedule, and together they take every cell of the tables."""
+    """Every promise is kept in every schedule; what they do together is told by `total`."""
     seed = request.config.getoption("--seed")
     if seed is not None:
-        walk(random_schedule(seed), verbose=True)
+        if part == 0:
+            walk(random_schedule(seed), verbose=True)
         return
     taken: Counter[Cell] = Counter()
+    struck: Counter[str] = Counter()
+    met: Counter[str] = Counter()
 
     def step(table: Mapping[Any, Mapping[Any, Any]], state: Any, input: Any) -> Any:
         taken[state, input] += 1
@@ -59,17 +72,36 @@ def test_random_schedules(
 
     real_step = states.step
     monkeypatch.setattr(states, "step", step)
-    for number in range(request.config.getoption("--schedules")):
-        schedule = random_schedule(number)
-        assert len(schedule.scripts) >= 3 and schedule.faults >= 1 and schedule.interrupts >= 1
-        walk(schedule)
-    schedules = request.config.getoption("--schedules")
-    announce(f"{schedules} random schedules took each cell of the tables:\n{describe(taken)}")
-    if request.config.getoption("--schedules") < 1000:
-        return  # too few to meet what is rare
-    never = [cell for cell in cells() if not taken[cell]]
-    assert not never, f"never taken: {', '.join(name(cell) for cell in never)}"
+    mine = range(part, request.config.getoption("--schedules"), PARTS)
+    for number in mine:
+        world = walk(random_schedule(number))
+        speeches = sum(caller.speech is not None for caller in world.callers)
+        assert speeches >= 3 and world.struck and world.met, (number, speeches)
+        struck += world.struck
+        struck[CROSSED] += world.crossed
+        met += world.met
     assert set(taken) <= set(cells())
+    named = {name(cell): times for cell, times in taken.items()}
+    add_to_total({"schedules": len(mine), "taken": named, "struck": dict(struck), "met": dict(met)})
+
+
+def total(entries: list[Entry], selected: int) -> tuple[str, str]:
+    """Together they take every cell of the tables, and meet every fault that there is."""
+    if not entries:
+        return "", ""  # only one was replayed
+    schedules = sum(entry["schedules"] for entry in entries)
+    parts = [
+        ("took each cell of the tables", "taken", [name(cell) for cell in cells()]),
+        ("were struck by each fault", "struck", (*network.FAULTS, CROSSED)),
+        ("interrupted speeches in each state", "met", ["WAITING", "SPEAKING", "RECEIVED"]),
+    ]
+    said, never = [], []
+    for words, key, wanted in parts:
+        times = sum((Counter(entry[key]) for entry in entries), Counter[str]())
+        said += [f"{schedules} random schedules {words}:", *(f"{times[x]:8}  {x}" for x in wanted)]
+        never += [x for x in wanted if not times[x]]
+    enough = selected == PARTS and schedules >= MANY
+    return "\n".join(said), f"never met: {', '.join(never)}" if enough and never else ""
 
 
 def cells() -> list[Cell]:
@@ -80,10 +112,6 @@ def cells() -> list[Cell]:
 def name(cell: Cell) -> str:
     state, input = cell
     return f"{type(state).__name__.removesuffix('State')} {state.name} {input.name}"
-
-
-def describe(taken: Counter[Cell]) -> str:
-    return "\n".join(f"{taken[cell]:8}  {name(cell)}" for cell in cells())
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -127,6 +155,7 @@ def scripts(draw: st.DrawFn, number: int) -> Script:
         start=draw(_seconds),
         ops=tuple(ops),
         interrupt=draw(st.none() | _seconds),
+        cue=draw(st.sampled_from(network.CUES)),
         lag=draw(st.sampled_from((0.0, 0.1))),
         line=draw(st.sampled_from(("main", "other"))),
         total=draw(st.none() | st.just(4.0)),

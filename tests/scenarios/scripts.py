@@ -15,7 +15,12 @@ from ttsmux import PoolLimits, RetryPolicy, Timeouts
 
 from .stage import EAGER, KEY, PROVIDERS, Script, World, audio_sent, events, received, sent
 
-KUGELAUDIO = ("kugelaudio", "kugelaudio:stream")
+KUGELAUDIO = ("kugelaudio", "kugelaudio:oneshot", "kugelaudio:stream")
+ELEVENLABS = ("elevenlabs", "elevenlabs:single")
+JSON = tuple(provider for provider in PROVIDERS if provider != "sm")
+"""Those whose audio is in JSON; of others, what is no JSON means nothing."""
+ONE_SEAT = ("elevenlabs:single", "kugelaudio:oneshot", "kugelaudio:stream", "sm", "xai")
+VOICES = {"xai": "rex", "sm": "Nouf"}
 LONG = " ".join(f"w{n:02}" for n in range(60))
 """Longer than it is ever read to its end: 18 seconds."""
 ONCE = RetryPolicy(attempts=1)
@@ -24,7 +29,7 @@ ONCE = RetryPolicy(attempts=1)
 AT_ONCE = RetryPolicy(base=1e-6)
 # A deadline that is to be missed on purpose, in seconds. What comes after it on the same client has
 # the same deadline and is to keep it, however busy the machine.
-SOON = 0.5
+SOON = 1.5
 
 
 @attrs.frozen
@@ -120,7 +125,7 @@ async def push_and_flush(w: World) -> None:
     take.speech.end()
     take.speech.end()
     await take.rest()
-    assert take.heard == "One two three. Four five."
+    assert take.heard == ["One", "two", "three.", "Four", "five."]
     w.refusal(lambda: take.speech.write("late"), ttsmux.LocalProtocolError)
 
 
@@ -319,7 +324,9 @@ async def played_less_than_read(w: World) -> None:
     take.speech.played(0.5)
     report = take.interrupt()
     assert report.heard_seconds == 0.5
-    assert report.heard_text == "one two"
+    # An estimate, where no word has a time.
+    assert report.heard_text == ("one" if report.approximate else "one two")
+    assert report.approximate is (w.provider == "sm")
 
 
 # --- many -----------------------------------------------------------------------------------------
@@ -330,7 +337,7 @@ async def back_to_back(w: World) -> None:
     for n in range(5):
         (await w.speak(f"speech number {n}").rest()).said()
         await w.settled()
-    assert w.sim.dials == 1
+    assert w.sim.dials == (1 if w.traits.reusable else 5)
 
 
 @scenario(rtf=0.005, chance=("report", "marks"))  # word times come beside the audio, when they like
@@ -366,7 +373,7 @@ async def in_parallel_some_interrupted(w: World) -> None:
 
 @scenario()
 async def other_voice_for_one_speech(w: World) -> None:
-    voice = "rex" if w.provider == "xai" else "other-voice"
+    voice = VOICES.get(w.provider, "other-voice")
     (await w.speak("as usual").rest()).said()
     (await w.speak("as another", voice=voice).rest()).said()
     assert [r["voice"] for r in events(w.sim.log, "generation")] == [w.sim.default_voice, voice]
@@ -380,10 +387,16 @@ async def _retried(w: World) -> None:
     assert take.speech.metrics.attempts == 2
 
 
-for _fault in ("reset", "eof", "close=1000", "close=1001", "close=1011", "badb64", "garbage"):
+for _fault in ("reset", "eof", "close=1000", "close=1001", "close=1011", "error"):
     first_audio_fault(_fault)(_retried)
-first_audio_fault("error")(_retried)
-first_audio_fault("binary", ("elevenlabs", "gradium", *KUGELAUDIO))(_retried)
+for _fault in ("badb64", "garbage"):
+    first_audio_fault(_fault, JSON)(_retried)
+first_audio_fault("binary", (*ELEVENLABS, "gradium", *KUGELAUDIO))(_retried)
+
+
+@scenario(providers=("sm",), faults=["garbage@request:1,chunk:0"])
+async def garbage_that_says_nothing(w: World) -> None:
+    (await w.speak("tried only once").rest()).said()
 
 
 @scenario(providers=("xai",), faults=["binary@request:1,chunk:0"])
@@ -417,12 +430,12 @@ async def retry_after_silence(w: World) -> None:
 
 async def _after_two_chunks(w: World, fault: str | None) -> Any:
     take = await w.speak("one two three four five six").read(2)
-    if w.provider == "elevenlabs":  # it answers the first audio, and that is to arrive
+    if w.traits.release_after is not None:  # it answers the first audio, and that is to arrive
         await w.seen(lambda log: [r for r in events(log, "recv") if "close_context" in r["frame"]])
     if fault is not None:
         w.sim.inject(_at(fault, "request:1"))
     await take.rest()
-    assert take.error.delivered.bytes == 7680
+    assert take.error.delivered.bytes == len(take.audio)
     assert take.error.delivered.seconds == 0.16
     return take.began()
 
@@ -452,7 +465,7 @@ async def eof_midway(w: World) -> None:
     (await _after_two_chunks(w, "eof")).failed(ttsmux.ConnectionLost)
 
 
-@scenario(faults=["stall@request:1,chunk:2"])
+@scenario(providers=JSON, faults=["stall@request:1,chunk:2"])
 async def garbage_midway(w: World) -> None:
     take = await _after_two_chunks(w, "garbage")
     take.failed(ttsmux.RemoteProtocolError)
@@ -477,7 +490,7 @@ async def stalled(w: World) -> None:
 async def end_marker_missing(w: World) -> None:
     take = (await w.speak("ab").rest()).began()
     take.failed(ttsmux.StallTimeout, delivered=ttsmux.Delivered(len(take.audio), 0.28, 2))
-    assert take.heard == "ab"
+    assert take.heard == ["ab"]
     (await w.speak("goes on").rest()).said()
 
 
@@ -553,6 +566,8 @@ async def lone_surrogate(w: World) -> None:
     take.speech.write("three")
     take.speech.end()
     (await take.rest()).said("one two three")
+    await w.settled()
+    await w.prewarm()
     take = await w.speak(w.source("one two ", "\ud800")).rest()
     take.failed(ttsmux.InvalidText, retryable=False)
     # When the failure overtook them, is chance.
@@ -572,12 +587,17 @@ async def text_that_is_none(w: World) -> None:
 # --- dials that fail ------------------------------------------------------------------------------
 
 
-def _refused(answer: str, kind: type[BaseException], attempts: int, **facts: object) -> None:
+# What a 429 without a word means: where only connections are few, it is them.
+TOO_MANY: dict[str, type[BaseException]] = {"sm": ttsmux.ConcurrencyLimitError}
+
+
+def _refused(answer: str, kind: type[BaseException] | None, attempts: int, **facts: object) -> None:
     @scenario(name=f"upgrade_{answer.replace(';', '_').replace('=', '_')}",
               faults=[f"status={answer}"])  # fmt: skip
     async def script(w: World) -> None:
         take = await w.speak("hello").rest()
-        take.failed(kind, phase="dial", provider=w.provider, **facts)
+        wanted = kind or TOO_MANY.get(w.provider, ttsmux.RateLimitError)
+        take.failed(wanted, phase="dial", provider=w.provider, **facts)
         assert w.sim.dials == attempts
 
 
@@ -585,14 +605,15 @@ _refused("401", ttsmux.AuthError, 1, retryable=False)
 _refused("403", ttsmux.AuthError, 1, retryable=False)
 _refused("404", ttsmux.NotFoundError, 1, retryable=False)
 _refused("402", ttsmux.QuotaError, 1, retryable=False)
-_refused("429;retry-after=0", ttsmux.RateLimitError, 3, retryable=True, retry_after=0.0)
+_refused("429;retry-after=0", None, 3, retryable=True, retry_after=0.0)
 _refused("503", ttsmux.HandshakeError, 3, retryable=True, status=503)
 _refused("302;location=http://127.0.0.1:9/", ttsmux.HandshakeError, 1, retryable=False, status=302)
 
 
 @scenario(client={"retry": ONCE}, faults=["status=429;retry-after=7"])
 async def rate_limited(w: World) -> None:
-    (await w.speak("hello").rest()).failed(ttsmux.RateLimitError, retry_after=7.0)
+    wanted = TOO_MANY.get(w.provider, ttsmux.RateLimitError)
+    (await w.speak("hello").rest()).failed(wanted, retry_after=7.0)
 
 
 @scenario(faults=["status=503@connect:1"])
@@ -623,7 +644,7 @@ async def bad_key_after_the_upgrade(w: World) -> None:
     assert len(events(w.sim.log, "open")) == 1
 
 
-@scenario(providers=("elevenlabs", *KUGELAUDIO, "xai"), key="the-right-key")
+@scenario(providers=(*ELEVENLABS, *KUGELAUDIO, "sm", "xai"), key="the-right-key")
 async def bad_key(w: World) -> None:
     (await w.speak("hello").rest()).failed(ttsmux.AuthError, phase="dial", retryable=False)
     assert w.sim.dials == 1
@@ -659,7 +680,7 @@ async def total_deadline(w: World) -> None:
 
 
 @scenario(
-    providers=("kugelaudio:stream", "xai"),
+    providers=ONE_SEAT,
     client={"pool": PoolLimits(max_size=1, min_idle=0, acquire_timeout=0.1)},
     faults=["stall@request:1,chunk:1"],
 )
@@ -673,7 +694,7 @@ async def no_seat(w: World) -> None:
 
 
 @scenario(
-    providers=("kugelaudio:stream", "xai"),
+    providers=ONE_SEAT,
     client={"pool": PoolLimits(max_size=1, min_idle=0, max_waiting=1)},
     faults=["stall@request:1,chunk:1"],
 )

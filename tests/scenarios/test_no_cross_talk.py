@@ -24,6 +24,8 @@ from .scripts import LONG
 from .stage import PROVIDERS, RUNTIMES, Take, World, audio_sent, events, play, received, sent
 
 TURNS = 50
+DEAR = ("elevenlabs:single", "kugelaudio:oneshot", "sm")
+"""Those that dial for each speech, or for each that follows an interruption."""
 BARGE_INS = [
     # The old audio goes on until the acknowledgement, and the one connection there is serves on.
     pytest.param("late-ack=12", ttsmux.PoolLimits(max_size=1), id="late acknowledgement"),
@@ -239,13 +241,15 @@ def test_fifty_barge_ins_on_gradium_are_muted_by_id(runtime: str) -> None:
 
 
 @on_every_runtime
+@pytest.mark.timeout(200)  # it keeps a machine busy, and others may as well
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_twelve_at_once_interrupt_two_in_five(runtime: str, provider: str) -> None:
-    """120 speeches of twelve threads or tasks, on connections that are shared and used again."""
+    """Many speeches of twelve threads or tasks, on connections that are shared and used again."""
+    turns = 5 if provider in DEAR else 10
 
     async def listen(w: World, who: int) -> None:
-        for n in range(10):
-            if (10 * who + n) % 5 < 2:
+        for n in range(turns):
+            if (turns * who + n) % 5 < 2:
                 take = await w.speak(f"who {who} turn {n} {LONG}").read(1 + n % 4)
                 take.interrupt()
                 (await take.rest()).broke_off()
@@ -254,10 +258,14 @@ def test_twelve_at_once_interrupt_two_in_five(runtime: str, provider: str) -> No
 
     async def script(w: World) -> None:
         await w.together(*(listen(w, who) for who in range(12)))
-        assert len(w.takes) == 120
+        assert len(w.takes) == 12 * turns
         assert not strangers(w.takes)
         outcomes = Counter(take.speech.outcome for take in w.takes)
-        assert outcomes == {ttsmux.Outcome.COMPLETED: 72, ttsmux.Outcome.INTERRUPTED: 48}
+        interrupted = 12 * turns * 2 // 5
+        assert outcomes == {
+            ttsmux.Outcome.COMPLETED: 12 * turns - interrupted,
+            ttsmux.Outcome.INTERRUPTED: interrupted,
+        }
 
     pool = ttsmux.PoolLimits(max_size=16)
     play(runtime, provider, script, client={"pool": pool}, rtf=0.005)

@@ -126,6 +126,8 @@ def test_the_key_is_shown_nowhere(
             assert all(take.error for take in w.takes), "a header was smuggled in"
             assert not events(w.sim.log, "open")
 
+    if provider == "sm":  # it has no base64 to spoil
+        simulator = {name: _without_base64(value) for name, value in simulator.items()}
     settings = {"api_key": CANARY, "retry": ttsmux.RetryPolicy(attempts=2, base=0.001), **client}
     if settings.get("base_url") == "wss":
         del settings["base_url"]  # it is not known yet
@@ -135,6 +137,10 @@ def test_the_key_is_shown_nowhere(
         assert CANARY not in text
         if "'name': 'ttsmux'" in text:
             assert TEXT not in text
+
+
+def _without_base64(value: Any) -> Any:
+    return [one for one in value if "badb64" not in one] if isinstance(value, list) else value
 
 
 def reads(secret: str | None) -> None:
@@ -250,7 +256,7 @@ def test_each_key_goes_to_its_own_provider(runtime: str, kind: Any) -> None:
     gradium, xai = Deaf(), Deaf()
 
     async def script(w: World) -> None:
-        w.client = w.stage.Client(
+        w.client = w.stage.client(
             [NearGradium(voice="v", port=one.port), NearXAI(port=two.port)],
             api_key=given,
             retry=ttsmux.RetryPolicy(attempts=2, base=0.001),
@@ -279,7 +285,7 @@ def test_a_provider_without_a_key_in_the_mapping_gets_none_of_another(
 
     async def script(w: World) -> None:
         with pytest.raises(ttsmux.AuthError, match="pass api_key= or set XAI_API_KEY") as caught:
-            w.stage.Client([ttsmux.Gradium(voice="v"), ttsmux.XAI()], api_key={"gradium": CANARY})
+            w.stage.client([ttsmux.Gradium(voice="v"), ttsmux.XAI()], api_key={"gradium": CANARY})
         assert caught.value.provider == "xai"
         assert CANARY not in str(caught.value) + repr(caught.value)
 

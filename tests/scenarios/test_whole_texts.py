@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ttsmux
-from tests.scenarios.stage import KEY, RUNTIMES, Tasks, Threads, face
+from tests.scenarios.stage import KEY, RUNTIMES, Face, face
 from ttsmux.simulate import AsyncSimulator, Simulator
 from ttsmux.simulate.engines.tone import decode
 
@@ -32,7 +32,7 @@ def play(runtime: str, script: Any, sim: Simulator, **settings: Any) -> None:
     stage = face(runtime)
 
     async def body() -> None:
-        client = stage.Client("sm", base_url=sim.url, api_key=KEY, **settings)
+        client = stage.client("sm", base_url=sim.url, api_key=KEY, **settings)
         try:
             await script(stage, client)
         finally:
@@ -41,7 +41,7 @@ def play(runtime: str, script: Any, sim: Simulator, **settings: Any) -> None:
     stage.run(body())
 
 
-async def read(stage: Threads | Tasks, speech: Any) -> bytes:
+async def read(stage: Face, speech: Any) -> bytes:
     audio = b""
     while (chunk := await stage.next(speech)) is not None:
         assert chunk.start == pytest.approx(len(audio) / 2 / 22050)
@@ -83,7 +83,7 @@ def test_a_long_text_in_random_pieces_is_spoken_word_for_word(
     """Over one connection, in requests that are the text again, none of them too long."""
     said = TEXTS[text]
 
-    async def script(stage: Threads | Tasks, client: Any) -> None:
+    async def script(stage: Face, client: Any) -> None:
         source = stage.source(pieces(said, random.Random(seed)))
         audio = await read(stage, client.speak(source))
         assert [word for word, _ in words(audio)] == said.split()
@@ -103,7 +103,7 @@ def test_sentences_are_spoken_while_the_next_are_still_written(
 ) -> None:
     """The first is heard before the second is there; marks of time go on through all of them."""
 
-    async def script(stage: Threads | Tasks, client: Any) -> None:
+    async def script(stage: Face, client: Any) -> None:
         speech = client.speak()
         speech.write("One two. Thr")
         first = await stage.next(speech)
@@ -127,7 +127,7 @@ def test_two_speeches_on_one_connection_do_not_mix_their_sentences(
 ) -> None:
     """The second waits for the first to be over, not for a pause between its sentences."""
 
-    async def script(stage: Threads | Tasks, client: Any) -> None:
+    async def script(stage: Face, client: Any) -> None:
         heard: dict[int, list[tuple[str, int]]] = {}
         speeches = [client.speak(f"One {n}. Two {n}. Three {n}.") for n in range(2)]
 
@@ -151,7 +151,7 @@ def test_two_speeches_on_one_connection_do_not_mix_their_sentences(
 def test_an_interrupted_speech_gives_its_connection_up(runtime: str) -> None:
     """Its last sentence is spoken on there, and nobody hears of it."""
 
-    async def script(stage: Threads | Tasks, client: Any) -> None:
+    async def script(stage: Face, client: Any) -> None:
         for n in range(6):
             speech = client.speak(f"It is number {n} of the long stories that begin by the sea.")
             assert await stage.next(speech) is not None
@@ -175,7 +175,7 @@ def test_an_interrupted_speech_gives_its_connection_up(runtime: str) -> None:
 def test_more_speeches_than_a_key_has_connections(runtime: str) -> None:
     """They wait for each other; the sixth connection is never tried."""
 
-    async def script(stage: Threads | Tasks, client: Any) -> None:
+    async def script(stage: Face, client: Any) -> None:
         async def say(n: int) -> None:
             audio = await read(stage, client.speak(f"One of {n}. Two of {n}."))
             assert [word for word, _ in words(audio)] == f"One of {n}. Two of {n}.".split()
@@ -198,7 +198,7 @@ def test_more_speeches_than_a_key_has_connections(runtime: str) -> None:
 def test_what_changes_nothing(runtime: str, options: dict[str, Any]) -> None:
     """Unknown events, half samples, a text that is no JSON, a key that is or is not answered."""
 
-    async def script(stage: Threads | Tasks, client: Any) -> None:
+    async def script(stage: Face, client: Any) -> None:
         for n in range(2):
             audio = await read(stage, client.speak(f"One {n}. Two {n}."))
             assert [word for word, _ in words(audio)] == f"One {n}. Two {n}.".split()
@@ -215,7 +215,7 @@ def test_what_changes_nothing(runtime: str, options: dict[str, Any]) -> None:
 def test_audio_while_nobody_speaks_costs_the_connection(sim: Simulator, runtime: str) -> None:
     """It could be taken for the next one's."""
 
-    async def script(stage: Threads | Tasks, client: Any) -> None:
+    async def script(stage: Face, client: Any) -> None:
         for _ in range(2):
             audio = await read(stage, client.speak("Hello there."))
             assert [word for word, _ in words(audio)] == ["Hello", "there."]
@@ -230,7 +230,7 @@ def test_audio_while_nobody_speaks_costs_the_connection(sim: Simulator, runtime:
 def test_an_end_without_audio_is_told(runtime: str) -> None:
     """There was something to say: it is neither a hang nor a short success."""
 
-    async def script(stage: Threads | Tasks, client: Any) -> None:
+    async def script(stage: Face, client: Any) -> None:
         with pytest.raises(ttsmux.EmptyAudio):
             await read(stage, client.speak("Hello there."))
 

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from websockets.exceptions import ConnectionClosedError, InvalidState
 from websockets.sync.client import ClientConnection, connect
 
 from ttsmux.simulate import Simulator
@@ -28,7 +29,8 @@ KEYS = (
 HEADERS = {"Authorization": "Bearer a-secret-api-key", "x-api-key": "a-secret-api-key"}
 HEADERS["xi-api-key"] = HEADERS["x-api-key"]
 
-TIMEOUT = 5.0
+TIMEOUT = 20.0
+"""Seconds after which what is waited for will not come; on a busy machine much takes long."""
 
 Event = dict[str, object]
 
@@ -41,22 +43,36 @@ class Peer:
         self.events: list[Event] = []
 
     def say(self, *frames: object) -> None:
-        """Send frames, dicts as JSON, strings as they are; all arrive at one moment."""
-        # Else what the last one meets depends on how far the simulator got with the first.
-        with self.ws.protocol_mutex:
-            for frame in frames:
-                data = frame if isinstance(frame, str | bytes) else json.dumps(frame)
-                if isinstance(data, str):
-                    self.ws.protocol.send_text(data.encode())
-                else:
-                    self.ws.protocol.send_binary(data)
-            self.ws.socket.sendall(b"".join(self.ws.protocol.data_to_send()))
+        """
+        Send frames, dicts as JSON, strings as they are; all arrive at one moment.
 
-    def hear(self) -> Event:
+        Raises ConnectionClosed where there is no connection any more.
+        """
+        # Else what the last one meets depends on how far the simulator got with the first.
+        try:
+            with self.ws.protocol_mutex:
+                for frame in frames:
+                    data = frame if isinstance(frame, str | bytes) else json.dumps(frame)
+                    if isinstance(data, str):
+                        self.ws.protocol.send_text(data.encode())
+                    else:
+                        self.ws.protocol.send_binary(data)
+                self.ws.socket.sendall(b"".join(self.ws.protocol.data_to_send()))
+        except (InvalidState, OSError) as exc:
+            raise ConnectionClosedError(None, None) from exc
+
+    def receive(self) -> Event | bytes:
+        """The next message: text is parsed."""
         message = self.ws.recv(TIMEOUT)
-        assert isinstance(message, str), message
+        if isinstance(message, bytes):
+            return message
         event: Event = json.loads(message)
         self.events.append(event)
+        return event
+
+    def hear(self) -> Event:
+        event = self.receive()
+        assert not isinstance(event, bytes), event
         return event
 
     def until(self, kind: str, **fields: object) -> list[Event]:

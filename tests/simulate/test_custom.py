@@ -86,6 +86,11 @@ def test_a_late_acknowledgement_is_the_last_word() -> None:
         assert kinds(peer.until("stopped")) == ["audio", "stopped"]
 
 
+def test_an_acknowledgement_behind_the_end() -> None:
+    with interrupted(rtf=0.01, fault="late-ack=end") as peer:
+        assert kinds(peer.until("stopped")) == ["audio", "end", "stopped"]
+
+
 def test_an_acknowledgement_that_is_a_lie() -> None:
     """It speaks on after it, and nothing says when that is over."""
     with interrupted(rtf=0.01, fault="speak-on") as peer:

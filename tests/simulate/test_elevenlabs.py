@@ -256,6 +256,29 @@ def test_what_closes_the_socket(
     assert violations(sim)
 
 
+@pytest.mark.parametrize(
+    ("model", "options", "most"),
+    [
+        ("eleven_flash_v2_5", {}, 40_000),
+        ("eleven_turbo_v2_5", {}, 40_000),
+        ("eleven_turbo_v2", {}, 30_000),
+        ("eleven_multilingual_v2", {}, 10_000),
+        ("eleven_multilingual_v2", {"max_characters": 7}, 7),
+    ],
+)
+def test_more_characters_than_a_context_takes(model: str, options: Event, most: int) -> None:
+    """The last one that fits is taken; one more closes the socket. Its neighbours do not count."""
+    path = ELEVENLABS.replace("eleven_flash_v2_5", model)
+    with Simulator("elevenlabs", **options) as sim, dial(sim, path) as peer:
+        text = "x" * (most - 1) + " "
+        peer.say(init(), words(text), init("g2"), words(text, "g2"), words("", "g2"))
+        peer.say(words("x"))
+        events, code, _ = closed(peer)
+        assert events[-1]["error"] == "text_too_long" and code == 1008
+        assert events[-1]["message"] == f"A context takes {most} characters at most."
+        assert violations(sim) == [events[-1]["message"]]
+
+
 def test_settings_may_be_repeated_or_belong_to_contexts(sim: Simulator, peer: Peer) -> None:
     """Word for word on one connection; by the other reading of the page, each its own."""
     peer.say(init("g1"), init("g2"), words("Hi. ", "g2", voice_settings=SETTINGS), close("g2"))

@@ -24,6 +24,7 @@ from ttsmux.simulate.faults import ACTIONS, Fault, FaultPlan, Moment
         ("error=mail me@home", Fault("error", "mail me@home")),
         ("error=a=b@request:1", Fault("error", "a=b", request=1)),
         ("late-ack=1.5@connect:1,request:2", Fault("late-ack", "1.5", connect=1, request=2)),
+        ("late-ack=end@request:2", Fault("late-ack", "end", request=2)),
     ],
 )
 def test_forms(spec: str, fault: Fault) -> None:
@@ -50,6 +51,8 @@ def test_forms(spec: str, fault: Fault) -> None:
         ("reset=5", "reset takes no argument"),
         ("stall=soon", "takes milliseconds"),
         ("late-ack", "takes milliseconds"),
+        ("late-ack=start", "takes milliseconds, as in late-ack=250, or =end"),
+        ("stall=end", "takes milliseconds, as in stall=250"),
         ("close=1006", "cannot be sent"),
         ("close=99", "cannot be sent"),
         ("close=1000;" + "x" * 124, "at most 123 bytes"),

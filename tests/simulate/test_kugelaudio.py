@@ -1,15 +1,29 @@
 """The simulated KugelAudio says and refuses what the vendor documents."""
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.simulate.peer import Event, Peer, dial, happened, heard, http, kinds, records, text
+from tests.simulate.peer import (
+    TIMEOUT,
+    Event,
+    Peer,
+    dial,
+    happened,
+    heard,
+    http,
+    kinds,
+    records,
+    text,
+)
 from ttsmux.simulate import Simulator
-from ttsmux.simulate.engines.tone import decode_text
+from ttsmux.simulate.engines import Utterance
+from ttsmux.simulate.engines.tone import ToneEngine, decode_text
 
 MULTI, STREAM, ONESHOT = "/ws/tts/multi", "/ws/tts/stream", "/ws/tts"
 CONFIG = {"voice_id": 1071, "model_id": "kugel-3.5", "output_format": "pcm_24000"}
@@ -49,7 +63,7 @@ def test_a_simple_turn() -> None:
         peer.say({**CONFIG, "language": "en"}, {"text": "The lift "}, {"text": "is out of order. "})
         events = peer.until("audio")
         assert events[0] == {
-            "generation_started": True, "chunk_id": 0, "text": "The lift is out of order. ",
+            "generation_started": True, "chunk_id": 0, "text": "The lift is out of order.",
         }  # fmt: skip
         assert {"enc": "pcm_s16le", "idx": 0, "sr": 24000, "chunk_id": 0}.items() <= events[
             1
@@ -174,13 +188,29 @@ def test_pings_are_no_text() -> None:
         assert records(sim, "ping")
 
 
+class Gate(ToneEngine):
+    """It speaks when it is told to: so that what comes before that is for a test to say."""
+
+    streams_words = False
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+
+    def speak(self, text: str, **how: Any) -> Utterance:
+        assert self.open.wait(TIMEOUT)
+        return super().speak(text, **how)
+
+
 @pytest.mark.parametrize("crossing", ["next", "lost"])
 def test_text_that_crosses_the_end_of_a_turn(crossing: str) -> None:
     """It begins another one, or is lost; nobody did anything wrong."""
-    with on(STREAM, turn_idle=0.1, crossing=crossing, ttfa_ms=300) as (sim, peer):
+    engine = Gate()
+    with on(STREAM, turn_idle=0.1, crossing=crossing, engine=engine) as (sim, peer):
         peer.say({**CONFIG, "text": "First"})
         peer.until("warning")
         peer.say({"text": "second", "flush": True})
+        happened(sim, "recv", frame={"text": "second", "flush": True})
+        engine.open.set()
         assert text(peer.until("session_closed")) == "First"
         if crossing == "next":
             assert text(peer.until("session_closed")) == "second"
@@ -233,12 +263,13 @@ def test_a_turn_that_ends_before_its_cancel_is_answered() -> None:
 @pytest.mark.parametrize("path", [STREAM, ONESHOT])
 def test_faults_of_cancelling(path: str) -> None:
     """Not acknowledged, late, or in vain."""
-    for fault in ("no-ack", "late-ack=100", "speak-on"):
+    for fault in ("no-ack", "late-ack=100", "late-ack=end", "speak-on"):
         with on(path, faults=[fault], ttfa_ms=20) as (_, peer):
             peer.say({**CONFIG, "text": "One two three.", "flush": True}, {"cancel": True})
             end = "final" if fault == "no-ack" else "interrupted"
             found = kinds(peer.until(end))
             assert ("interrupted" in found) is (fault != "no-ack")
+            assert "final" in found or fault not in ("no-ack", "late-ack=end")
             if fault == "speak-on":
                 peer.until("audio")
 
@@ -264,7 +295,7 @@ def test_words_wait_for_the_end_of_their_sentence() -> None:
     """Or for a while, whole words only."""
     with on(STREAM, flush_timeout_ms=50) as (_, peer):
         peer.say({**CONFIG, "text": "one two thr"})
-        assert peer.until("generation_started")[-1]["text"] == "one two "
+        assert peer.until("generation_started")[-1]["text"] == "one two"
         peer.say({"text": "ee.", "flush": True})
         assert text(peer.until("session_closed")) == "one two three."
 

@@ -9,7 +9,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.simulate.peer import TIMEOUT, happened, records
+from tests.simulate import peer as peers
+from tests.simulate.peer import TIMEOUT, Event, happened, records
 from ttsmux.simulate import Simulator
 from ttsmux.simulate.engines.tone import Heard, decode, decode_text
 
@@ -18,38 +19,23 @@ KEY = {"X-API-Key": "a-secret-api-key"}
 RATE = 22050
 DONE = {"type": "synthesis_complete"}
 
-Event = dict[str, object]
 
-
-class Peer:
+class Peer(peers.Peer):
     """A client that knows nothing: it sends what it is told and returns what comes."""
 
     def __init__(self, ws: ClientConnection) -> None:
-        self.ws = ws
+        super().__init__(ws)
         self.messages: list[bytes | Event] = []
 
-    def say(self, *frames: object) -> None:
-        for frame in frames:
-            self.ws.send(frame if isinstance(frame, str | bytes) else json.dumps(frame))
+    def receive(self) -> bytes | Event:
+        self.messages.append(super().receive())
+        return self.messages[-1]
 
-    def hear(self) -> bytes | Event:
-        message = self.ws.recv(TIMEOUT)
-        if isinstance(message, str):
-            message = json.loads(message)
-        self.messages.append(message)  # type: ignore[arg-type]
-        return message  # type: ignore[return-value]
-
-    def event(self) -> Event:
-        """The next message, which must be an event."""
-        message = self.hear()
-        assert isinstance(message, dict), message
-        return message
-
-    def until(self, kind: str = "synthesis_complete") -> tuple[bytes, list[Event]]:
+    def said(self, kind: str = "synthesis_complete") -> tuple[bytes, list[Event]]:
         """All audio and events up to the event of this type."""
         audio, events = b"", list[Event]()
         while not events or events[-1].get("type") != kind:
-            message = self.hear()
+            message = self.receive()
             if isinstance(message, bytes):
                 audio += message
             else:
@@ -59,7 +45,7 @@ class Peer:
     def closed(self) -> tuple[int, str]:
         try:
             while True:
-                self.hear()
+                self.receive()
         except ConnectionClosed as exc:
             return (exc.rcvd.code, exc.rcvd.reason) if exc.rcvd else (0, "")
 
@@ -124,7 +110,7 @@ def test_two_requests_on_one_connection(sim: Simulator, peer: Peer) -> None:
         (("مرحباً بكم.", "Yara"), ("How may I help you?", "Yara_en")), 1
     ):
         peer.say(request(said, voice))
-        audio, events = peer.until()
+        audio, events = peer.said()
         assert text(audio) == said and events == [DONE]
         assert {word.tag for word in heard(audio)} == {number}
     assert [record["voice"] for record in records(sim, "generation")] == ["Yara", "Yara_en"]
@@ -134,7 +120,7 @@ def test_two_requests_on_one_connection(sim: Simulator, peer: Peer) -> None:
 def test_audio_comes_in_order_before_the_end(peer: Peer) -> None:
     """Nothing but audio is binary, and nothing comes after the event."""
     peer.say(request("One two three four five six seven eight nine ten."))
-    peer.until()
+    peer.said()
     kinds = [type(message) for message in peer.messages]
     assert kinds == [bytes] * (len(kinds) - 1) + [dict] and len(kinds) > 5
 
@@ -144,7 +130,7 @@ def test_both_deployments(sim: Simulator, path: str) -> None:
     """The same messages on either path."""
     with dial(sim, path, {}) as peer:
         peer.say(request("Hello."))
-        assert text(peer.until()[0]) == "Hello."
+        assert text(peer.said()[0]) == "Hello."
     assert refused(sim, "/v1/other")[0] == 404
 
 
@@ -165,7 +151,7 @@ def test_keys(headers: dict[str, str], query: str) -> None:
     with Simulator("sm", key="the-right-key") as sim:
         with dial(sim, CLOUD + query, headers) as peer:
             peer.say(request("Hello."))
-            peer.until()
+            peer.said()
         assert "the-right-key" not in str(sim.log)
 
 
@@ -184,7 +170,7 @@ def test_a_key_in_the_first_message(reply: bool) -> None:
     with Simulator("sm", key="the-right-key", auth="first-message", auth_reply=reply) as sim:
         with dial(sim, CLOUD, {}) as peer:
             peer.say({"x-api-key": "the-right-key"}, request("Hello."))
-            audio, events = peer.until()
+            audio, events = peer.said()
             assert text(audio) == "Hello."
             assert events == ([{"type": "authenticated"}] if reply else []) + [DONE]
         assert "the-right-key" not in str(sim.log)
@@ -198,14 +184,14 @@ def test_a_first_message_without_the_key(first: Event) -> None:
         dial(sim, CLOUD, {}) as peer,
     ):
         peer.say(first)
-        assert peer.event()["error"] == "unauthorized"
+        assert peer.hear()["error"] == "unauthorized"
         assert peer.closed() == (1008, "unauthorized")
 
 
 def test_a_first_message_to_a_server_that_looks_at_headers(peer: Peer) -> None:
     """It is a request without text."""
     peer.say({"x-api-key": "a-secret-api-key"})
-    assert peer.event()["error"] == "invalid_request"
+    assert peer.hear()["error"] == "invalid_request"
 
 
 def test_five_connections_a_key(sim: Simulator) -> None:
@@ -222,7 +208,7 @@ def test_five_connections_a_key(sim: Simulator) -> None:
         happened(sim, "lost", conn=1)
         with dial(sim) as peer:
             peer.say(request("Hello."))
-            peer.until()
+            peer.said()
     finally:
         for peer in peers:
             peer.__exit__(None, None, None)
@@ -232,10 +218,10 @@ def test_five_connections_a_key_in_the_first_message() -> None:
     """Counted when the key is known."""
     with Simulator("sm", auth="first-message", max_connections=1) as sim, dial(sim) as one:
         one.say({"x-api-key": "the-key"}, request("Hello."))
-        one.until()
+        one.said()
         with dial(sim) as two:
             two.say({"x-api-key": "the-key"})
-            assert two.event()["error"] == "rate_limit_exceeded"
+            assert two.hear()["error"] == "rate_limit_exceeded"
             assert two.closed()[0] == 1008
 
 
@@ -265,25 +251,25 @@ def test_five_connections_a_key_in_the_first_message() -> None:
 def test_wrong_requests(sim: Simulator, peer: Peer, message: object, error: str) -> None:
     """An error event; the connection goes on, and the log tells of it."""
     peer.say(message)
-    found = peer.event()
+    found = peer.hear()
     assert (found["type"], found["error"]) == ("error", error) and found["detail"]
     assert len(records(sim, "violation")) == 1
     peer.say(request("Still here."))
-    assert text(peer.until()[0]) == "Still here."
+    assert text(peer.said()[0]) == "Still here."
 
 
 @pytest.mark.parametrize("fields", [{"format": "pcm"}, {"speed": 0.1}, {"speed": 9}])
 def test_fields_that_change_nothing(sim: Simulator, peer: Peer, fields: Event) -> None:
     """Only PCM is simulated, and a speed out of range is clamped."""
     peer.say(request("Hello.", **fields))
-    assert text(peer.until()[0]) == "Hello."
+    assert text(peer.said()[0]) == "Hello."
     assert records(sim, "violation") == []
 
 
 def test_a_voice_may_be_left_out(sim: Simulator, peer: Peer) -> None:
     """Then it is the default; a field that nobody knows is ignored, and told."""
     peer.say({"text": "Hello.", "colour": "red"})
-    peer.until()
+    peer.said()
     assert happened(sim, "generation")["voice"] == "Yara"
     assert "colour" in str(happened(sim, "violation")["message"])
 
@@ -292,21 +278,21 @@ def test_a_voice_may_be_left_out(sim: Simulator, peer: Peer) -> None:
 def test_sample_rates(peer: Peer, rate: int) -> None:
     """As asked for."""
     peer.say(request("Hello.", sample_rate=rate))
-    assert text(peer.until()[0], rate) == "Hello."
+    assert text(peer.said()[0], rate) == "Hello."
 
 
 def test_the_sample_rate_without_a_word() -> None:
     """22,050 Hz unless the server was set up for another."""
     with Simulator("sm", sample_rate=16000) as sim, dial(sim) as peer:
         peer.say(request("Hello."))
-        assert text(peer.until()[0], 16000) == "Hello."
+        assert text(peer.said()[0], 16000) == "Hello."
 
 
 def test_a_request_before_the_end_of_the_one_before() -> None:
     """It is refused, and the one in progress is spoken to its end."""
     with Simulator("sm", ttfa_ms=100) as sim, dial(sim) as peer:
         peer.say(request("First."), request("Second."))
-        audio, events = peer.until()
+        audio, events = peer.said()
         assert [event["type"] for event in events] == ["error", "synthesis_complete"]
         assert text(audio) == "First."
         assert "before the end" in str(happened(sim, "violation")["message"])
@@ -316,7 +302,7 @@ def test_requests_may_be_queued() -> None:
     """A plain loop answers in order; it is a violation all the same."""
     with Simulator("sm", busy="queue", ttfa_ms=50) as sim, dial(sim) as peer:
         peer.say(request("First."), request("Second."))
-        assert [text(peer.until()[0]) for _ in range(2)] == ["First.", "Second."]
+        assert [text(peer.said()[0]) for _ in range(2)] == ["First.", "Second."]
         assert len(records(sim, "violation")) == 1
 
 
@@ -325,12 +311,12 @@ def test_requests_in_a_minute() -> None:
     with Simulator("sm", requests_per_minute=1) as sim:
         with dial(sim) as peer:
             peer.say(request("One."))
-            peer.until()
+            peer.said()
             peer.say(request("Two."))
-            assert peer.event()["error"] == "rate_limit_exceeded"
+            assert peer.hear()["error"] == "rate_limit_exceeded"
         with dial(sim, CLOUD, {"X-API-Key": "another-key"}) as peer:
             peer.say(request("One."))
-            peer.until()
+            peer.said()
 
 
 # What a client must survive.
@@ -340,7 +326,7 @@ def test_odd_messages() -> None:
     """Half samples, and the same audio when joined."""
     with Simulator("sm", faults=["odd"]) as sim, dial(sim) as peer:
         peer.say(request("One two three."))
-        audio, _ = peer.until()
+        audio, _ = peer.said()
         assert text(audio) == "One two three."
         assert any(len(m) % 2 for m in peer.messages if isinstance(m, bytes))
 
@@ -349,7 +335,7 @@ def test_events_of_other_types() -> None:
     """Before, between and after the audio; and the end has more fields."""
     with Simulator("sm", extra_events=True, end_fields=True) as sim, dial(sim) as peer:
         peer.say(request("One two three four five."))
-        audio, events = peer.until()
+        audio, events = peer.said()
         kinds = [event["type"] for event in events]
         assert kinds == ["synthesis_started", "progress", "usage", "synthesis_complete"]
         assert events[-1].keys() == {"type", "duration", "request_id"}
@@ -361,7 +347,7 @@ def test_an_end_without_audio() -> None:
     """The event alone; under another name if so set up."""
     with Simulator("sm", silent=True, end_event="done") as sim, dial(sim) as peer:
         peer.say(request("Hello."))
-        assert peer.event() == {"type": "done"}
+        assert peer.hear() == {"type": "done"}
 
 
 @pytest.mark.parametrize("chunk", [0, 2])
@@ -369,11 +355,11 @@ def test_an_error_before_or_after_audio(chunk: int) -> None:
     """No end comes; the next request is spoken."""
     with Simulator("sm", faults=[f"error@request:1,chunk:{chunk}=no"]) as sim, dial(sim) as peer:
         peer.say(request("One two three four five six."))
-        audio, (error,) = peer.until("error")
+        audio, (error,) = peer.said("error")
         assert bool(audio) is bool(chunk)
         assert (error["error"], error["detail"]) == ("internal_error", "no")
         peer.say(request("Again."))
-        assert text(peer.until()[0]) == "Again."
+        assert text(peer.said()[0]) == "Again."
 
 
 @pytest.mark.parametrize(
@@ -389,7 +375,7 @@ def test_shapes_of_errors(shape: str, error: Event) -> None:
     with Simulator("sm", error_shape=shape, faults=["error@request:1=no"]) as sim:
         with dial(sim) as peer:
             peer.say(request("Hello."))
-            assert peer.event() == error
+            assert peer.hear() == error
         assert refused(sim, "/nowhere")[1]["error"] in ("http_error",) or shape == "nested"
 
 
@@ -397,7 +383,7 @@ def test_an_error_may_end_the_connection() -> None:
     """Which the pages leave open."""
     with Simulator("sm", error_close=True) as sim, dial(sim) as peer:
         peer.say(request("Hello.", "Foo"))
-        assert peer.event()["error"] == "invalid_voice"
+        assert peer.hear()["error"] == "invalid_voice"
         assert peer.closed() == (1011, "invalid_voice")
 
 
@@ -415,7 +401,7 @@ def test_a_reset_in_the_middle() -> None:
     with Simulator("sm", faults=["reset@chunk:2"]) as sim, dial(sim) as peer:
         peer.say(request("One two three four five six."))
         with pytest.raises(ConnectionClosed) as caught:
-            peer.until()
+            peer.said()
         assert caught.value.rcvd is None
 
 
@@ -442,17 +428,17 @@ def test_a_client_that_interrupts_is_spoken_to_until_it_leaves() -> None:
     with Simulator("sm", rtf=0.05) as sim:
         with dial(sim) as peer:
             peer.say(request("It is a long story that begins in a small town by the sea " * 20))
-            peer.hear()
+            peer.receive()
             peer.say({"cancel": True})
-            assert sum(isinstance(peer.hear(), bytes) for _ in range(10)) >= 9
+            assert sum(isinstance(peer.receive(), bytes) for _ in range(10)) >= 9
         assert happened(sim, "cut", generation=1)["reason"] in ("lost", "close")
 
 
 def test_idle_and_aged_connections_are_closed() -> None:
     """Where times are set; a request in progress is not idle."""
-    with Simulator("sm", max_idle=0.3, ttfa_ms=500) as sim, dial(sim) as peer:
+    with Simulator("sm", max_idle=1.0, ttfa_ms=1300) as sim, dial(sim) as peer:
         peer.say(request("Hello."))
-        assert text(peer.until()[0]) == "Hello."
+        assert text(peer.said()[0]) == "Hello."
         assert peer.closed() == (1000, "idle")
     with Simulator("sm", max_age=0.05) as sim, dial(sim) as peer:
         assert peer.closed() == (1000, "maximum age")
@@ -523,6 +509,27 @@ def test_wrong_requests_over_rest(
     assert status != 422 or answer["errors"][0]["field"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"voice": "Foo"}, 400, "invalid_voice"),
+        ({"input": "x" * 51_201}, 400, "text_too_long"),
+        ({"input": ""}, 400, "invalid_request"),
+        ({"speed": "x"}, 422, "validation_error"),
+        ({"method": "PUT"}, 405, "http_error"),
+    ],
+)
+def test_wrong_requests_in_the_older_form(
+    fields: dict[str, object], status: int, code: str
+) -> None:
+    """It has the names of the specifications, and the id in the body as well."""
+    with Simulator("sm", error_shape="nested") as sim:
+        found, headers, body = post(sim, **fields)  # type: ignore[arg-type]
+    error = json.loads(body)["error"]
+    assert (found, error["code"]) == (status, code)
+    assert error["message"] and error["request_id"] == headers["X-Request-ID"]
+
+
 def test_a_body_that_is_no_object(sim: Simulator) -> None:
     """As the vendor's own validation."""
     client = HTTPConnection("127.0.0.1", sim.port, timeout=TIMEOUT)
@@ -551,7 +558,7 @@ def test_pings_that_are_ignored() -> None:
     with Simulator("sm", pings="ignore") as sim, dial(sim) as peer:
         unheard = peer.ws.ping()
         peer.say({"text": "Still here."})
-        audio, _ = peer.until()
+        audio, _ = peer.said()
         assert decode_text(audio, 22050) == "Still here."
         assert sim.wait_for(lambda log: [one for one in log if one["event"] == "ping"], TIMEOUT)
         assert not unheard.is_set()

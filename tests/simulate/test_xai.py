@@ -110,7 +110,7 @@ def test_interruption(sim: Simulator, peer: Peer) -> None:
 
 def test_cancel_crosses_the_end() -> None:
     """audio.done of an utterance that ended before the cancel was answered, then audio.clear."""
-    with Simulator("xai", faults=["late-ack=300"], ttfa_ms=100) as sim, dial(sim) as peer:
+    with Simulator("xai", faults=["late-ack=end"]) as sim, dial(sim) as peer:
         peer.say(delta("Short."), DONE, CLEAR)
         events = peer.until("audio.clear")
         assert kinds(events) == ["audio.delta", "audio.done", "audio.clear"]

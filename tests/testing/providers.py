@@ -12,7 +12,10 @@ from importlib.metadata import distribution
 import attrs
 
 from ttsmux.adapter import Adapter
+from ttsmux.simulate import JSON
+from ttsmux.simulate.exchange import Order
 from ttsmux.simulate.simulator import create_provider
+from ttsmux.simulate.sm import SM
 from ttsmux.testing import Lull
 
 KINDS: dict[str, type[Adapter]] = {
@@ -28,9 +31,23 @@ class Shape:
 
     options: dict[str, object] = attrs.field(factory=dict)
     kit: dict[str, object] = attrs.field(factory=dict)
+    rest: dict[str, object] | None = None
+    """Over HTTP, with these options more."""
 
 
-HURRIED = Lull(seconds=1.6, adapter={"inactivity_timeout": 1})
+class Streaming(SM):
+    """
+    SM with an answer over HTTP that is sent while it is made.
+
+    The vendor does not say; the simulator sends it whole. Only so there is a middle of it.
+    """
+
+    def _order(self, body: JSON) -> Order:
+        return attrs.evolve(super()._order(body), whole=False)
+
+
+# A busy machine may sleep through a keepalive, but hardly for a second.
+HURRIED = Lull(seconds=2.6, adapter={"inactivity_timeout": 2})
 """ElevenLabs lets a context lie for so many seconds; the adapter's keepalives follow."""
 KNOWN: dict[str, dict[str, Shape]] = {
     "elevenlabs": {
@@ -39,25 +56,35 @@ KNOWN: dict[str, dict[str, Shape]] = {
             options={"auto_mode": True}, kit={"lull": HURRIED, "error": {"error_id": True}}
         ),
         "single": Shape(options={"endpoint": "single"}, kit={"lull": HURRIED}),
+        "rest": Shape(rest={}),
+        "rest bare": Shape(rest={"with_timestamps": False}),
     },
     "kugelaudio": {
         "multi": Shape(
             kit={
                 "lull": Lull(
-                    seconds=0.6,
-                    server={"context_idle": 0.3},
-                    traits={"generation_keepalive": 0.1, "source_pause": 0.3},
+                    seconds=2.0,
+                    server={"context_idle": 1.5},
+                    traits={"generation_keepalive": 0.4, "source_pause": 1.5},
                 )
             }
         ),
         "stream": Shape(
             options={"endpoint": "stream"},
             kit={
-                "lull": Lull(seconds=0.6, server={"turn_idle": 0.2}, traits={"source_pause": 0.2})
+                "lull": Lull(seconds=1.8, server={"turn_idle": 1.4}, traits={"source_pause": 1.0})
             },
         ),
         "oneshot": Shape(options={"endpoint": "oneshot"}),
+        "rest": Shape(rest={}),
     },
+    "gradium": {
+        "": Shape(),
+        "rest": Shape(rest={}),
+        "rest bare": Shape(rest={"only_audio": True}),
+    },
+    "sm": {"": Shape(), "rest": Shape(rest={}, kit={"server": Streaming})},
+    "xai": {"": Shape(), "rest": Shape(rest={})},
 }
 
 
@@ -70,6 +97,10 @@ def shapes() -> dict[str, tuple[Adapter, dict[str, object]]]:
             if kind.traits.voice_required:
                 options.setdefault("voice", create_provider(name, {}).default_voice)
             adapter = kind(**options)  # type: ignore[arg-type]
+            if shape.rest is not None:
+                over = adapter.rest()
+                assert over is not None, f"{name} has no HTTP"
+                adapter = attrs.evolve(over, **shape.rest)
             found[f"{name} {variant}".strip()] = adapter, dict(shape.kit)
     return found
 

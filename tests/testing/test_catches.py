@@ -12,6 +12,7 @@ from typing import ClassVar
 import attrs
 import pytest
 
+from ttsmux import GradiumRest, KugelAudioRest, XAIRest
 from ttsmux.adapter import (
     Adapter,
     Audio,
@@ -25,6 +26,7 @@ from ttsmux.adapter import (
     Options,
     OutputEnd,
     Released,
+    Scope,
     Signal,
     Traits,
     Verdict,
@@ -32,7 +34,7 @@ from ttsmux.adapter import (
 )
 from ttsmux.adapters.gradium import Gradium
 from ttsmux.adapters.xai import XAI
-from ttsmux.errors import ConnectError, Error
+from ttsmux.errors import ConnectError, Error, RemoteProtocolError
 from ttsmux.testing import AdapterContract, cases_of
 from ttsmux.testing.cases import Stage
 
@@ -109,7 +111,7 @@ class Mixed(Gradium):
                 yield signal
 
 
-@found_by("decode: good")
+@found_by("decode: good", "17: every place")
 class Endless(Gradium):
     """Does not know the end marker."""
 
@@ -219,6 +221,59 @@ class Impatient(XAI):
     def decode(self, data: bytes, wire: Wire) -> Iterable[Signal]:
         found = list(super().decode(data, wire))
         return [*found, Released()] if any(isinstance(o, Audio) for o in found) else found
+
+
+# Over HTTP
+
+
+@found_by("13: kinds")
+class Gullible(XAIRest):
+    """Takes whatever is answered for audio."""
+
+    def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
+        return (Audio(data),) if data else (OutputEnd(),)
+
+
+@found_by("decode: good", "1")
+class Hasty(XAIRest):
+    """Takes the first piece for all there is."""
+
+    def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
+        return (Audio(data), OutputEnd()) if data else ()
+
+
+@found_by("decode: good")
+class Piecemeal(GradiumRest):
+    """Believes that a piece is a line."""
+
+    def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
+        found = super().decode_binary(data, Wire(wire.options))
+        return [*found, *super().decode_binary(b"", Wire(wire.options))] if data else found
+
+
+@found_by("13: fields")
+class Suspicious(XAIRest):
+    """Knows all headers there are."""
+
+    def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
+        if set(wire.headers) - {"content-type", "date", "transfer-encoding"}:
+            raise RemoteProtocolError("what is this header?")
+        return super().decode_binary(data, wire)
+
+
+@found_by("handshake: form")
+class Promising(XAIRest):
+    """Says that a request may be made again."""
+
+    traits: ClassVar[Traits] = attrs.evolve(XAIRest.traits, reusable=True)
+
+
+@found_by("8a", "16b")
+class Deaf(KugelAudioRest):
+    """Does not read what a refusal says."""
+
+    def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
+        return Verdict(Scope.CONNECTION, ConnectError("it did not work", retryable=False))
 
 
 FAILURES = (AssertionError, Error)

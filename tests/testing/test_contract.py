@@ -25,6 +25,19 @@ for _name, (_adapter, _kit) in shapes().items():
 DIGITS = "0123456789"
 KIT = Path(ttsmux.testing.__file__).parent
 
+# A request serves once: nobody shares it, it has no old age, and nothing is left to be told.
+REQUEST = {
+    "2": "seats: one speech on a connection",
+    "2: every order": "seats: fewer than 3 speeches on a connection",
+    "2: interrupted": "seats: one speech on a connection",
+    "3e": "ends_released: the end is the release",
+    "4a": "interrupt: discard waits for nothing",
+    "4b": "interrupt: discard has no acknowledgement",
+    "8c": "ids: messages name no generation",
+    "8d": "seats: one speech on a connection",
+    "14a": "max_age: connections do not grow old",
+    "14b": "max_age: connections do not grow old",
+}
 # Case by adapter: the trait that says that there is nothing to test.
 SKIPPED: dict[str, dict[str, str]] = {
     "elevenlabs auto": {
@@ -35,6 +48,8 @@ SKIPPED: dict[str, dict[str, str]] = {
         "3e": "ends_released: the end is the release",
         "4b": "interrupt: mute has no acknowledgement",
     },
+    "elevenlabs rest": REQUEST,
+    "elevenlabs rest bare": REQUEST,
     "elevenlabs single": {
         "2": "seats: one speech on a connection",
         "2: every order": "seats: fewer than 3 speeches on a connection",
@@ -49,6 +64,8 @@ SKIPPED: dict[str, dict[str, str]] = {
         "3e": "ends_released: the end is the release",
         "4b": "interrupt: mute has no acknowledgement",
     },
+    "gradium rest": REQUEST,
+    "gradium rest bare": REQUEST,
     "kugelaudio multi": {},
     "kugelaudio oneshot": {
         "2": "seats: one speech on a connection",
@@ -58,6 +75,7 @@ SKIPPED: dict[str, dict[str, str]] = {
         "8c": "ids: messages name no generation",
         "8d": "seats: one speech on a connection",
     },
+    "kugelaudio rest": REQUEST,
     "kugelaudio stream": {
         "2": "seats: one speech on a connection",
         "2: every order": "seats: fewer than 3 speeches on a connection",
@@ -75,6 +93,7 @@ SKIPPED: dict[str, dict[str, str]] = {
         "8c": "ids: messages name no generation",
         "8d": "seats: one speech on a connection",
     },
+    "sm rest": REQUEST,
     "xai": {
         "2": "seats: one speech on a connection",
         "2: every order": "seats: fewer than 3 speeches on a connection",
@@ -83,6 +102,7 @@ SKIPPED: dict[str, dict[str, str]] = {
         "8c": "ids: messages name no generation",
         "8d": "seats: one speech on a connection",
     },
+    "xai rest": REQUEST,
 }
 
 
@@ -102,8 +122,11 @@ def test_every_reason_names_a_trait() -> None:
 
 
 def test_every_adapter_is_tried() -> None:
-    """Those that the distribution's entry points name."""
+    """Those that the distribution's entry points name, over their sockets and over HTTP."""
     assert {suite.adapter.name for suite in SUITES.values()} == set(KINDS) >= {"gradium", "xai"}
+    over_http = {type(one) for suite in SUITES.values() if not (one := suite.adapter).rest()}
+    voices = {name: KINDS[name](voice="a-voice") for name in KINDS}
+    assert over_http == {type(voice.rest()) for voice in voices.values()} and len(over_http) == 5
 
 
 def test_the_eighteen_are_there() -> None:

@@ -584,6 +584,32 @@ def test_a_cancelled_reader_tells_nothing_and_leaves_nothing(loop: Runtime) -> N
     requests.close()
 
 
+def test_giving_up_between_the_dial_and_the_request(
+    loop: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has used the connection, and nobody will."""
+    requests = Requests(loop)
+    open_stream = http_module._open_stream
+    hung_up = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.until_hung_up()
+        hung_up.set()
+
+    async def opened(order: Any) -> Any:
+        stream = await open_stream(order)
+        line.transport.abort()
+        return stream
+
+    monkeypatch.setattr(http_module, "_open_stream", opened)
+    with Listener(script) as server:
+        line = requests.dial(Target(url=http(server)))
+        line.send("{}")
+        assert line.end() == Closed(None)
+        assert hung_up.wait(PATIENCE)
+    requests.close()
+
+
 # --- connections that are kept --------------------------------------------------------------------
 
 
@@ -674,16 +700,21 @@ def test_what_comes_behind_an_answer_that_fills_a_read_is_no_answer(
     length = size - len(head % size) - (len(str(size - 50)) - len(str(size)))
     answer = head % length + bytes(length)
     assert len(answer) == size
+    sent = threading.Event()
 
     def script(peer: Peer) -> None:
         read_request(peer)
         peer.send(answer + behind)
+        sent.set()
         peer.until_hung_up()
 
     with Listener(script, authority.server() if tls else None) as server:
         for _ in range(3):
             line = requests.post(http(server), ssl_context=authority.client())
             assert whole(line) == bytes(length)
+            # What is under way when the next request leaves nobody could tell from its answer.
+            assert sent.wait(PATIENCE)
+            sent.clear()
         requests.close()
     assert server.connections == 3
 
@@ -830,6 +861,34 @@ def test_closing_ends_the_requests_under_way(
         requests.close()
         assert type(line.end()) is ConnectionLost
     assert line.sink.messages == [(b"sound", False)]
+
+
+def test_closing_at_the_moment_a_request_is_connected(
+    requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is not the pool's to close yet. It is spoken on, and closed in the end."""
+    open_socket, open_stream = http_module.open_socket, http_module._open_stream
+    hung_up = threading.Event()
+
+    def opened(*args: Any) -> Any:
+        sock = open_socket(*args)
+        requests.http.close()
+        return sock
+
+    async def opened_async(order: Any) -> Any:
+        stream = await open_stream(order)
+        await requests.http.aclose()
+        return stream
+
+    def script(peer: Peer) -> None:
+        answering(CHUNKED + chunk(b"sound") + LAST)(peer)
+        hung_up.set()
+
+    monkeypatch.setattr(http_module, "open_socket", opened)
+    monkeypatch.setattr(http_module, "_open_stream", opened_async)
+    with Listener(script) as server:
+        assert whole(requests.post(http(server))) == b"sound"
+        assert hung_up.wait(PATIENCE)
 
 
 def test_no_cookie_is_kept(requests: Requests) -> None:

@@ -1,5 +1,5 @@
 """
-What ElevenLabs' sockets and its HTTP surface have in common: settings, errors, times.
+What ElevenLabs' sockets and its HTTP surface have in common: settings, errors, audio.
 
 The adapters are in `elevenlabs` and `_elevenlabs_rest`; their wire facts are cited there.
 """
@@ -7,7 +7,7 @@ The adapters are in `elevenlabs` and `_elevenlabs_rest`; their wire facts are ci
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -17,13 +17,10 @@ import pybase64
 
 from ..adapter import (
     FLAG,
-    NUMBER,
     WHOLE,
     Adapter,
     DialFailure,
-    Marks,
     Options,
-    Signal,
     printable,
     said,
     status_error,
@@ -39,6 +36,7 @@ from ..errors import (
     RateLimitError,
     RemoteProtocolError,
 )
+from ._checks import one_of, within
 
 FORMATS = (
     "pcm_24000",
@@ -60,6 +58,14 @@ HOSTS = {
 }
 """The last three are workspaces of their own, with other keys and voices."""
 _WITH_LANGUAGE = frozenset({"eleven_flash_v2_5", "eleven_turbo_v2_5"})
+# Characters in one request, by the vendor's page on models; for sockets none are published.
+_MOST = (
+    ("eleven_flash_v2_5", 40_000),
+    ("eleven_turbo_v2_5", 40_000),
+    ("eleven_flash_v2", 30_000),
+    ("eleven_turbo_v2", 30_000),
+    ("eleven_multilingual", 10_000),
+)
 _NORMALIZATIONS = (None, "auto", "on", "off")
 _MAX_SEED = 4294967295
 _MAX_DICTIONARIES = 3
@@ -69,42 +75,6 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 # --- settings -------------------------------------------------------------------------------------
-
-
-def within(low: float, high: float) -> Callable[[Adapter, object, float | None], None]:
-    """Return a check that a field is a number from *low* to *high*, or None."""
-
-    def check(adapter: Adapter, attribute: object, value: float | None) -> None:
-        NUMBER(adapter, attribute, value)
-        if value is not None and not low <= value <= high:
-            name = getattr(attribute, "name", "it")
-            msg = f"{name} is from {low} to {high}, not {value}"
-            raise ConfigError(msg, provider=adapter.name, phase="config")
-
-    return check
-
-
-def whole(low: int, high: int) -> Callable[[Adapter, object, int | None], None]:
-    """Return a check that a field is a whole number from *low* to *high*, or None."""
-    in_range = within(low, high)
-
-    def check(adapter: Adapter, attribute: object, value: int | None) -> None:
-        WHOLE(adapter, attribute, value)
-        in_range(adapter, attribute, value)
-
-    return check
-
-
-def one_of(*values: object) -> Callable[[Adapter, object, object], None]:
-    """Return a check that a field is one of *values*."""
-
-    def check(adapter: Adapter, attribute: object, value: object) -> None:
-        if value not in values:
-            name = getattr(attribute, "name", "it")
-            msg = f"{name} is one of {', '.join(str(it) for it in values if it is not None)}"
-            raise ConfigError(msg, provider=adapter.name, phase="config")
-
-    return check
 
 
 def _pairs(value: Iterable[Iterable[str]] | str) -> tuple[tuple[str, ...], ...]:
@@ -167,7 +137,7 @@ class ElevenLabsSettings(Adapter):
     pronunciation_dictionaries: tuple[tuple[str, ...], ...] = attrs.field(
         default=(), converter=_pairs, validator=_are_dictionaries
     )
-    seed: int | None = attrs.field(default=None, validator=whole(0, _MAX_SEED))
+    seed: int | None = attrs.field(default=None, validator=within(0, _MAX_SEED, WHOLE))
     apply_text_normalization: Literal["auto", "on", "off"] | None = attrs.field(
         default=None, validator=one_of(*_NORMALIZATIONS)
     )
@@ -205,6 +175,11 @@ class ElevenLabsSettings(Adapter):
 def language_of(options: Options) -> str | None:
     """Return the language if the model is known to take one; others refuse or ignore it."""
     return options.language if options.model in _WITH_LANGUAGE else None
+
+
+def most_characters(options: Options) -> int | None:
+    """Return how many characters the model takes at once, where that is known."""
+    return next((most for name, most in _MOST if (options.model or "").startswith(name)), None)
 
 
 def wire_format(options: Options) -> str:
@@ -315,7 +290,7 @@ def detail_of(body: str) -> tuple[str, str]:
     return printable(code), printable(next((it for it in words if isinstance(it, str)), ""))
 
 
-# --- audio and times ------------------------------------------------------------------------------
+# --- audio ----------------------------------------------------------------------------------------
 
 
 def decoded(audio: str) -> bytes:
@@ -324,56 +299,3 @@ def decoded(audio: str) -> bytes:
         return pybase64.b64decode(audio, validate=True)
     except ValueError as exc:
         raise RemoteProtocolError("audio is not valid base64") from exc
-
-
-_Unit = tuple[str, float, float]
-_SPACES = re.compile(r"(\s+)")
-
-
-class Track:
-    """One generation's audio so far, and the word that its times have not finished."""
-
-    __slots__ = ("_word", "size")
-
-    def __init__(self) -> None:
-        self.size = 0
-        """Bytes of audio."""
-        self._word: list[_Unit] = []
-
-    def words(self, id: str | None, characters: Iterable[_Unit]) -> list[Signal]:
-        """Turn times of characters, counted from the start of the generation, into words'."""
-        units: list[_Unit] = []
-        last, again = 0.0, False
-        for text, start, stop in characters:
-            # Where the vendor's times start over they repeat what was told.
-            again = again or start < last
-            if again and start <= last:
-                continue
-            last = start
-            # An entry may hold several characters, and spaces among them.
-            for part in _SPACES.split(text):
-                if not part or part.isspace():
-                    units += self._joined() if part else []
-                else:
-                    self._word.append((part, start, stop))
-        return _marks(id, units)
-
-    def rest(self, id: str | None) -> list[Signal]:
-        """Return the word that nothing follows."""
-        return _marks(id, self._joined())
-
-    def _joined(self) -> list[_Unit]:
-        word, self._word = self._word, []
-        return [("".join(part for part, _, _ in word), word[0][1], word[-1][2])] if word else []
-
-
-def _marks(id: str | None, units: list[_Unit]) -> list[Signal]:
-    return [Marks(tuple(units), id)] if units else []
-
-
-def track(scratch: dict[str, object], id: str | None) -> Track:
-    """Return what is remembered of a generation on this wire."""
-    found = scratch.get(id or "")
-    if not isinstance(found, Track):
-        found = scratch[id or ""] = Track()
-    return found

@@ -44,12 +44,11 @@ from ._elevenlabs import (
     query,
     refused,
     reported,
-    track,
     wire_format,
 )
+from ._elevenlabs_times import NO_TIMES, in_seconds, track
 
 _PCM, _G711 = "audio/pcm", "audio/basic"
-_NO_TIMES = msgspec.Raw(b"null")
 
 
 class _Line(msgspec.Struct):
@@ -57,19 +56,12 @@ class _Line(msgspec.Struct):
 
     audio_base64: str | None = None
     # Read apart: times that make no sense cost no audio.
-    alignment: msgspec.Raw = _NO_TIMES
-    normalized_alignment: msgspec.Raw = _NO_TIMES
-    detail: msgspec.Raw = _NO_TIMES
-
-
-class _Times(msgspec.Struct):
-    characters: list[str]
-    character_start_times_seconds: list[float]
-    character_end_times_seconds: list[float]
+    alignment: msgspec.Raw = NO_TIMES
+    normalized_alignment: msgspec.Raw = NO_TIMES
+    detail: msgspec.Raw = NO_TIMES
 
 
 _lines = msgspec.json.Decoder(_Line)
-_times = msgspec.json.Decoder(_Times | None)
 
 
 @attrs.frozen(kw_only=True)
@@ -131,24 +123,8 @@ class ElevenLabsRest(ElevenLabsSettings):
                 msg = f"the answer is {kind}, not the audio asked for, {wanted}"
                 raise RemoteProtocolError(msg, retryable=False)
             return _http.audio(data, wire)
-        signals = [found for line in self._cut(data, wire) for found in self._line(line, wire)]
+        signals = [found for line in _http.lines(data, wire) for found in self._line(line, wire)]
         return signals if data else [*signals, *track(wire.scratch, None).rest(None), OutputEnd()]
-
-    def _cut(self, data: bytes, wire: Wire) -> list[bytes]:
-        """Return the lines that *data* finishes; the end of the body finishes the last one."""
-        line = wire.scratch.get("line")
-        if not isinstance(line, bytearray):
-            line = bytearray()
-        first, *more = data.split(b"\n") if data else (b"", b"")
-        line += first
-        whole = []
-        for piece in more:
-            whole.append(bytes(line))
-            line = bytearray(piece)
-        if len(line) > self.traits.max_message:
-            raise RemoteProtocolError("a line of the answer does not end")
-        wire.scratch["line"] = line
-        return [found for found in whole if not found.isspace() and found]
 
     def _line(self, data: bytes, wire: Wire) -> list[Signal]:
         try:
@@ -156,14 +132,14 @@ class ElevenLabsRest(ElevenLabsSettings):
         except UNREADABLE as exc:
             msg = "the answer is neither audio nor the JSON it should be"
             raise RemoteProtocolError(msg) from exc
-        if line.detail != _NO_TIMES:
+        if line.detail != NO_TIMES:
             code, words = detail_of(data.decode(errors="replace"))
             return [Failed(reported(code, None, words))]
         both = [line.alignment, line.normalized_alignment]
         if self.pronunciation_dictionaries:
             both.reverse()
         spoken = track(wire.scratch, None)
-        times = next((found for raw in both if (found := _read_times(raw))), [])
+        times = next((found for raw in both if (found := in_seconds(raw))), [])
         signals = spoken.words(None, times)
         if line.audio_base64:
             signals.append(Audio(decoded(line.audio_base64)))
@@ -173,17 +149,3 @@ class ElevenLabsRest(ElevenLabsSettings):
         if isinstance(fault, DialFailure) and fault.status is not None:
             return Verdict(Scope.CONNECTION, refused(fault))
         return super().verdict(fault, busy)
-
-
-def _read_times(raw: msgspec.Raw) -> list[tuple[str, float, float]]:
-    """Read characters with start and stop in seconds; nothing where they make no sense."""
-    try:
-        times = _times.decode(raw)
-    except UNREADABLE:
-        return []
-    if times is None:
-        return []
-    starts, stops = times.character_start_times_seconds, times.character_end_times_seconds
-    if not len(times.characters) == len(starts) == len(stops):
-        return []
-    return list(zip(times.characters, starts, stops, strict=True))

@@ -132,23 +132,26 @@ def _header(found: bytearray, wire: Wire) -> int | None:
         return None
     if found[:4] != b"RIFF" or found[8:12] != b"WAVE":
         raise RemoteProtocolError("the answer says it is WAV, and has no RIFF header")
-    at, checked = 12, False
+    # Where the next chunk begins: a header may come byte by byte, and what is read is read.
+    at = wire.scratch.setdefault("at", 12)
+    assert isinstance(at, int), "nobody else uses this name"
     while len(found) >= at + 8:
         name, size = struct.unpack_from("<4sI", found, at)
-        at += 8
+        start = at + 8
+        end = start if name == b"data" else start + size
+        if end > _MAX_HEADER:
+            raise RemoteProtocolError(f"the WAV header has more than {_MAX_HEADER} bytes")
         if name == b"data":
-            if not checked:
+            if "checked" not in wire.scratch:
                 raise RemoteProtocolError("the WAV header does not say what it holds")
             wire.scratch["left"] = size if 0 < size < _UNKNOWN_SIZE else -1
-            return at
+            return start
         if name == b"fmt " and size >= 16:
-            if len(found) < at + size:
+            if len(found) < end:
                 break
-            _check(bytes(found[at : at + size]), wire)
-            checked = True
-        at += size + size % 2
-    if len(found) > _MAX_HEADER:
-        raise RemoteProtocolError(f"the WAV header has more than {_MAX_HEADER} bytes")
+            _check(bytes(found[start:end]), wire)
+            wire.scratch["checked"] = True
+        at = wire.scratch["at"] = end + size % 2
     return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import ClassVar
 
 import attrs
@@ -16,7 +16,6 @@ import msgspec
 
 from ..adapter import (
     FLAG,
-    NUMBER,
     WHOLE,
     Adapter,
     Closed,
@@ -41,6 +40,7 @@ from ..errors import (
     QuotaError,
     RateLimitError,
 )
+from ._checks import within
 
 KINDS: dict[object, type[Error]] = {
     "VALIDATION_ERROR": ConfigError,
@@ -118,18 +118,6 @@ class Fault(msgspec.Struct):
 
 
 faults = msgspec.json.Decoder(Fault)
-
-
-def within(low: float, high: float, kind: Callable[..., None] = NUMBER) -> Callable[..., None]:
-    """Return a check for a number in a range: others the server would clamp without a word."""
-
-    def check(instance: object, attribute: attrs.Attribute[object], value: float | None) -> None:
-        kind(instance, attribute, value)
-        if value is not None and not low <= value <= high:
-            msg = f"{attribute.name} is a number from {low:g} to {high:g}, not {value}"
-            raise ConfigError(msg, provider="kugelaudio", phase="config")
-
-    return check
 
 
 def _ids(value: Iterable[int] | str | None) -> tuple[int, ...] | None:

@@ -17,6 +17,7 @@ import msgspec
 
 from ..adapter import (
     FLAG,
+    WHOLE,
     Audio,
     Closed,
     DialFailure,
@@ -38,38 +39,41 @@ from ..adapter import (
     json_frame,
     printable,
 )
-from ..errors import ConfigError, ConnectionLost, GenerationError, RemoteProtocolError
+from ..errors import (
+    ConfigError,
+    ConnectionLost,
+    GenerationError,
+    InvalidText,
+    RemoteProtocolError,
+)
 from ..settings import Interrupt
+from ._checks import one_of, within
 from ._elevenlabs import (
     FORMATS,
     POLICY,
     UNREADABLE,
     ElevenLabsSettings,
-    Track,
     are_chunks,
     decoded,
     is_idle,
     kind_of,
     language_of,
+    most_characters,
     numbers,
-    one_of,
     passes,
     present,
     query,
     refused,
     reported,
-    track,
-    whole,
     wire_format,
-    within,
 )
 from ._elevenlabs_rest import ElevenLabsRest
+from ._elevenlabs_times import NO_TIMES, Track, in_milliseconds, track
 
 _KEEPALIVE = 10.0
 _IDLE_SHARE = 5 / 6
 """Of the server's own time for quiet, ours; so that the two never cross."""
 _DIALOGUE_MODELS = ("eleven_v3", "eleven_v4")
-_NO_TIMES = msgspec.Raw(b"null")
 
 
 class _Message(msgspec.Struct):
@@ -81,26 +85,15 @@ class _Message(msgspec.Struct):
     context_id: str | None = None
     id: str | None = msgspec.field(default=None, name="contextId")
     # Read apart: times that make no sense cost no audio.
-    alignment: msgspec.Raw = _NO_TIMES
-    normalized: msgspec.Raw = msgspec.field(default=_NO_TIMES, name="normalizedAlignment")
+    alignment: msgspec.Raw = NO_TIMES
+    normalized: msgspec.Raw = msgspec.field(default=NO_TIMES, name="normalizedAlignment")
     # Of any type: an error is to be heard whatever it looks like.
     error: object = None
     message: object = None
     code: object = None
 
 
-class _Times(msgspec.Struct):
-    """Times of characters, in milliseconds, under all the names that they have had."""
-
-    chars: list[str] = msgspec.field(default_factory=list)
-    charStartTimesMs: list[float] | None = None  # noqa: N815 - theirs
-    charsStartTimesMs: list[float] | None = None  # noqa: N815
-    charDurationsMs: list[float] | None = None  # noqa: N815
-    charsDurationsMs: list[float] | None = None  # noqa: N815
-
-
 _decoder = msgspec.json.Decoder(_Message)
-_times = msgspec.json.Decoder(_Times | None)
 
 
 @attrs.frozen(kw_only=True)
@@ -118,6 +111,7 @@ class ElevenLabs(ElevenLabsSettings):
         enable_ssml_parsing: whether ``<break>`` and ``<phoneme>`` are understood.
         inactivity_timeout: seconds of quiet after which the server lets go, up to 180.
         close_grace: seconds that a context waits for its first audio before it is closed.
+        max_characters: of a speech; None takes what the model takes at once, where that is known.
     """
 
     name: ClassVar[str] = "elevenlabs"
@@ -153,8 +147,9 @@ class ElevenLabs(ElevenLabsSettings):
         default=None, converter=numbers, validator=are_chunks
     )
     enable_ssml_parsing: bool | None = attrs.field(default=None, validator=FLAG)
-    inactivity_timeout: int = attrs.field(default=180, validator=whole(1, 180))
+    inactivity_timeout: int = attrs.field(default=180, validator=within(1, 180, WHOLE))
     close_grace: float = attrs.field(default=2.0, validator=within(0.01, 60))
+    max_characters: int | None = attrs.field(default=None, validator=within(1, 1_000_000, WHOLE))
 
     def tuned(self) -> Traits:
         changes: dict[str, object] = {
@@ -227,6 +222,19 @@ class ElevenLabs(ElevenLabsSettings):
         )
 
     def text(self, gen: Generation, piece: str) -> Iterable[Frame]:
+        """
+        Send a piece of text.
+
+        Raises:
+            InvalidText: it would be more than a context takes.
+        """
+        taken = gen.scratch.get("taken", 0)
+        assert isinstance(taken, int), "it is ours"
+        most = most_characters(gen.options) if self.max_characters is None else self.max_characters
+        if most is not None and taken + len(piece) > most:
+            msg = f"a speech has {most} characters at most here; end it and go on with another"
+            raise InvalidText(msg)
+        gen.scratch["taken"] = taken + len(piece)
         # The pieces are the text, with its own spaces: one behind a sentence would be one more.
         return self._frame(gen, text=piece)
 
@@ -286,7 +294,7 @@ class ElevenLabs(ElevenLabsSettings):
         if self.pronunciation_dictionaries:
             both.reverse()  # the other one starts over at what a dictionary replaced
         begin = spoken.size / wire.options.format.byte_rate
-        times = next((found for raw in both if (found := _read_times(raw, begin))), [])
+        times = next((found for raw in both if (found := in_milliseconds(raw, begin))), [])
         return spoken.words(id, times)
 
     def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
@@ -318,21 +326,3 @@ class ElevenLabs(ElevenLabsSettings):
     def rest(self) -> ElevenLabsRest:
         common = attrs.fields(ElevenLabsSettings)
         return ElevenLabsRest(**{field.name: getattr(self, field.name) for field in common})
-
-
-def _read_times(raw: msgspec.Raw, begin: float) -> list[tuple[str, float, float]]:
-    """Read characters with start and stop, in seconds after *begin*; nothing if they are odd."""
-    if raw is _NO_TIMES:
-        return []
-    try:
-        times = _times.decode(raw) or _Times()
-    except UNREADABLE:
-        return []
-    starts = times.charStartTimesMs or times.charsStartTimesMs or []
-    lengths = times.charDurationsMs or times.charsDurationsMs or []
-    if not len(times.chars) == len(starts) == len(lengths):
-        return []
-    return [
-        (text, begin + start / 1000, begin + (start + length) / 1000)
-        for text, start, length in zip(times.chars, starts, lengths, strict=True)
-    ]

@@ -9,19 +9,15 @@ turn-lifecycle); see docs/providers/kugelaudio.md for what those leave open and 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Hashable, Iterable, Mapping
 from typing import ClassVar, Literal
 
 import attrs
 import msgspec
-import pybase64
 
 from ..adapter import (
     FLAG,
     WHOLE,
-    Audio,
-    Base,
     CancelAck,
     Closed,
     DialFailure,
@@ -33,7 +29,6 @@ from ..adapter import (
     Handshake,
     Input,
     InputEnd,
-    Marks,
     Note,
     Options,
     OutputEnd,
@@ -45,21 +40,26 @@ from ..adapter import (
     Wire,
     json_frame,
 )
-from ..audio import AudioFormat
 from ..errors import (
     ConcurrencyLimitError,
     ConnectionLost,
     GenerationError,
-    InvalidFormat,
-    RemoteProtocolError,
 )
 from ..settings import Interrupt
-from ._kugelaudio import HTTP, UNREADABLE, Fault, KugelVoice, credentials, error_of, host, within
+from ._checks import one_of, within
+from ._kugelaudio import HTTP, UNREADABLE, KugelVoice, credentials, error_of, host
+from ._kugelaudio_messages import (
+    ABSENT,
+    Message,
+    audio_of,
+    is_about_silence,
+    marks_of,
+    read,
+    usage_of,
+)
 from ._kugelaudio_rest import KugelAudioRest
 
 _MOST_CONTEXTS = 20
-_ENCODINGS: dict[object, str] = {"pcm_s16le": "pcm", "mulaw": "mulaw", "alaw": "alaw"}
-_ABSENT = msgspec.Raw(b"")
 
 _ONESHOT = attrs.evolve(
     HTTP,
@@ -94,45 +94,7 @@ _TRAITS = {"multi": _MULTI, "stream": _STREAM, "oneshot": _ONESHOT}
 _PATHS = {"multi": "/ws/tts/multi", "stream": "/ws/tts/stream", "oneshot": "/ws/tts"}
 
 
-class _Message(Fault):
-    """Any message from the server; the fields that are used."""
-
-    context_id: str | None = None
-    audio: str | None = None
-    enc: object = None
-    sr: int | None = None
-    chunk_id: int | str | None = None
-    # Read apart: times or sums that make no sense cost no audio.
-    word_timestamps: msgspec.Raw = _ABSENT
-    usage: msgspec.Raw = _ABSENT
-    total_audio_seconds: object = None
-    # Of any type: what is there and not false counts.
-    final: object = None
-    session_closed: object = None
-    context_closed: object = None
-    context_timeout: object = None
-    interrupted: object = None
-    warning: object = None
-
-
-class _Word(msgspec.Struct):
-    word: str
-    start_ms: float
-    end_ms: float
-
-
-class _Usage(msgspec.Struct):
-    audio_seconds: float | None = None
-    characters: float | None = None
-    cost_cents: float | None = None
-
-
-_decoder = msgspec.json.Decoder(_Message)
-_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_words = msgspec.json.Decoder(list[_Word])
-_usages = msgspec.json.Decoder(_Usage)
 _objects = msgspec.json.Decoder(dict[str, object])
-_USED = frozenset(_Message.__struct_fields__) - {"context_id", "chunk_id", "code", "enc", "sr"}
 
 
 def _object(value: Mapping[str, object] | str | None) -> str | None:
@@ -168,7 +130,9 @@ class KugelAudio(KugelVoice):
 
     traits: ClassVar[Traits] = _MULTI
 
-    endpoint: Literal["multi", "stream", "oneshot"] = "multi"
+    endpoint: Literal["multi", "stream", "oneshot"] = attrs.field(
+        default="multi", validator=one_of(*_TRAITS)
+    )
     word_timestamps: bool = attrs.field(default=True, validator=FLAG)
     extra: str | None = attrs.field(default=None, converter=_object, repr=False)
     prepare: bool = attrs.field(default=False, validator=FLAG)
@@ -178,8 +142,6 @@ class KugelAudio(KugelVoice):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        if self.endpoint not in _TRAITS:
-            raise self.misuse(f"endpoint is one of {', '.join(_TRAITS)}")
         try:
             self._extra()
         except (*UNREADABLE, TypeError):
@@ -277,23 +239,23 @@ class KugelAudio(KugelVoice):
         return (_about(gen, text=""),)
 
     def decode(self, data: bytes, wire: Wire) -> Iterable[Signal]:
-        message = _read(data)
+        message = read(data)
         id = message.context_id if self.endpoint == "multi" else None
         signals: list[Signal] = []
         if message.audio:
-            signals.append(_audio(message, message.audio, id, wire.options.format))
-        if message.word_timestamps is not _ABSENT:
-            signals += _marks(message, id)
+            signals.append(audio_of(message, message.audio, id, wire.options.format))
+        if message.word_timestamps is not ABSENT:
+            signals += marks_of(message, id)
         if message.error or message.error_code:
             signals.append(Failed(error_of(message), id))
         signals += self._ends(message, id)
         return signals or (Note(id=id),)
 
-    def _ends(self, message: _Message, id: str | None) -> Iterable[Signal]:
+    def _ends(self, message: Message, id: str | None) -> Iterable[Signal]:
         match self.endpoint:
             # `final` follows every flush there, and the end of a context once more: it says little.
             case "multi" if message.context_closed and id is not None:
-                yield Released(id, _usage(message))
+                yield Released(id, usage_of(message))
             case "multi" if message.context_timeout and id is not None:
                 words = "the server closed the context because no text came"
                 yield Failed(GenerationError(words, code="context_timeout", retryable=True), id)
@@ -302,13 +264,13 @@ class KugelAudio(KugelVoice):
             case "stream" | "oneshot" if message.interrupted:
                 yield CancelAck()
             case "stream" if message.session_closed:
-                yield Released(usage=_usage(message))
+                yield Released(usage=usage_of(message))
             case "stream" if message.final:
                 yield OutputEnd()
-            case "stream" if _is_about_silence(message.warning):
+            case "stream" if is_about_silence(message.warning):
                 yield InputEnd()
             case "oneshot" if message.final:
-                yield Released(usage=_usage(message))
+                yield Released(usage=usage_of(message))
 
     def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
         verdict = super().verdict(fault, busy)
@@ -320,54 +282,3 @@ class KugelAudio(KugelVoice):
 
 def _about(gen: Generation, **fields: object) -> Frame:
     return json_frame({**fields, "context_id": gen.id})
-
-
-def _read(data: bytes) -> _Message:
-    """Read a message; one whose keys are not used may hold anything."""
-    try:
-        return _decoder.decode(data)
-    except UNREADABLE as exc:
-        with contextlib.suppress(*UNREADABLE):
-            if not _USED & _keys.decode(data).keys():
-                return _Message()
-        raise RemoteProtocolError("a message is not the JSON it should be") from exc
-
-
-def _is_about_silence(warning: object) -> bool:
-    """Tell whether a warning announces the end of a turn for want of text; it is the only one."""
-    return isinstance(warning, str) and "inactiv" in warning.lower()
-
-
-def _segment(message: _Message) -> str | None:
-    return None if message.chunk_id is None else str(message.chunk_id)
-
-
-def _audio(message: _Message, text: str, id: str | None, format: AudioFormat) -> Signal:
-    # Old servers do not say how the audio is encoded; new ones may have more names for it.
-    encoding = _ENCODINGS.get(message.enc) if isinstance(message.enc, str) else None
-    if encoding not in (None, format.encoding):
-        return Failed(InvalidFormat(f"asked for {format}, but the audio is {encoding}"), id)
-    try:
-        data = pybase64.b64decode(text, validate=True)
-    except ValueError as exc:
-        raise RemoteProtocolError("audio is not valid base64") from exc
-    return Audio(data, id, message.sr, _segment(message))
-
-
-def _marks(message: _Message, id: str | None) -> Iterable[Signal]:
-    """Read word times, which count from the beginning of their chunk."""
-    with contextlib.suppress(*UNREADABLE):
-        words = _words.decode(message.word_timestamps)
-        units = tuple((word.word, word.start_ms / 1000, word.end_ms / 1000) for word in words)
-        yield Marks(units, id, Base.SEGMENT, segment=_segment(message))
-
-
-def _usage(message: _Message) -> dict[str, float] | None:
-    """Read what was billed; older servers say no more than how long it was."""
-    usage = _Usage()
-    with contextlib.suppress(*UNREADABLE):
-        usage = _usages.decode(message.usage)
-    if usage.audio_seconds is None and isinstance(message.total_audio_seconds, int | float):
-        usage.audio_seconds = message.total_audio_seconds
-    found: dict[str, float | None] = msgspec.structs.asdict(usage)
-    return {name: value for name, value in found.items() if value is not None} or None

@@ -1,5 +1,5 @@
 """
-xAI: one utterance at a time on a connection, without ids; and over HTTP, one a request.
+xAI: one utterance at a time on a connection, without ids.
 
 An interruption sends `text.clear` and drops everything until `audio.clear`: nothing but that
 acknowledgement tells old audio from new. Wire facts are from docs.x.ai (text-to-speech guide, voice
@@ -9,19 +9,14 @@ API reference); see docs/providers/xai.md for what those leave open and what was
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import ClassVar
 from urllib.parse import urlencode
 
 import attrs
 import msgspec
-import pybase64
 
 from ..adapter import (
-    FLAG,
-    NUMBER,
-    WHOLE,
-    Adapter,
     Audio,
     CancelAck,
     Closed,
@@ -30,8 +25,6 @@ from ..adapter import (
     Frame,
     Generation,
     Handshake,
-    Input,
-    Marks,
     Note,
     Options,
     OutputEnd,
@@ -42,30 +35,16 @@ from ..adapter import (
     Wire,
     json_frame,
     printable,
-    said,
 )
-from ..errors import ConfigError, GenerationError, InvalidVoice, NotFoundError, RemoteProtocolError
+from ..errors import GenerationError, RemoteProtocolError
 from ..settings import Interrupt
-from . import _http
+from ._xai import FORMATS, MAX_TEXT, NO_TIMES, UNREADABLE, XAIVoice, decoded, unfinished, word_marks
+from ._xai_rest import XAIRest
 
-_NOT_FOUND, _BAD_REQUEST = 404, 400
+__all__ = ["XAI", "XAIRest"]
+
 _AGED = ("timed out", "deadline expired")
 _USED = frozenset({"audio.delta", "audio.done", "audio.clear", "error"})
-
-
-class _Span(msgspec.Struct):
-    """What some examples of the vendor's show in place of ``[start, end]``."""
-
-    start: float
-    end: float
-
-
-class _Times(msgspec.Struct):
-    graph_chars: list[str] = msgspec.field(default_factory=list)
-    graph_times: list[tuple[float, float] | _Span] = msgspec.field(default_factory=list)
-
-
-_NO_TIMES = msgspec.Raw(b"")
 
 
 class _Message(msgspec.Struct):
@@ -77,7 +56,7 @@ class _Message(msgspec.Struct):
     message: object = None
     error: object = None
     # Read apart: times that make no sense cost no audio.
-    audio_timestamps: msgspec.Raw = _NO_TIMES
+    audio_timestamps: msgspec.Raw = NO_TIMES
 
 
 class _Kind(msgspec.Struct):
@@ -88,73 +67,10 @@ class _Kind(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder(_Message)
 _kinds = msgspec.json.Decoder(_Kind)
-_times = msgspec.json.Decoder(_Times | None)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-_FORMATS = (
-    "pcm_24000",
-    "pcm_8000",
-    "pcm_16000",
-    "pcm_22050",
-    "pcm_44100",
-    "pcm_48000",
-    "mulaw_8000",
-    "alaw_8000",
-)
-# 15,000 in the guide; what a character is there is not said.
-_MAX_TEXT = 12_000
-
-
-def _between(low: float, high: float) -> Callable[..., None]:
-    """Return a check for a number, by the guide's range."""
-
-    def check(adapter: Adapter, attribute: attrs.Attribute[object], value: float | None) -> None:
-        if value is not None and not low <= value <= high:
-            msg = f"{attribute.name} is between {low} and {high}, not {value}"
-            raise ConfigError(msg, provider=adapter.name, phase="config")
-
-    return check
 
 
 @attrs.frozen(kw_only=True)
-class _Voice(Adapter):
-    """What the socket and HTTP have in common."""
-
-    name: ClassVar[str] = "xai"
-
-    speed: float | None = attrs.field(default=None, validator=[NUMBER, _between(0.7, 1.5)])
-    optimize_streaming_latency: int | None = attrs.field(
-        default=None, validator=[WHOLE, _between(0, 2)]
-    )
-    text_normalization: bool | None = attrs.field(default=None, validator=FLAG)
-    with_timestamps: bool = attrs.field(default=False, validator=FLAG)
-
-    def _settings(self) -> dict[str, object]:
-        settings = {
-            "speed": self.speed,
-            "optimize_streaming_latency": self.optimize_streaming_latency,
-            "text_normalization": self.text_normalization,
-            "with_timestamps": self.with_timestamps or None,
-        }
-        return {key: value for key, value in settings.items() if value is not None}
-
-    def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
-        match fault:
-            case DialFailure(status=status, body=body) if status == _NOT_FOUND:
-                words = said(body) or "no such voice"
-                return Verdict(Scope.CONNECTION, NotFoundError(words, phase="dial"))
-            case DialFailure(status=status, body=body) if status == _BAD_REQUEST:
-                words = said(body)
-                kind = InvalidVoice if "voice" in words.lower() else ConfigError
-                error = kind(f"the server refused the settings: {words}", phase="dial")
-                return Verdict(Scope.CONNECTION, error)
-            case _:
-                return super().verdict(fault, busy)
-
-
-@attrs.frozen(kw_only=True)
-class XAI(_Voice):
+class XAI(XAIVoice):
     """
     xAI's text to speech over its WebSocket.
 
@@ -169,11 +85,11 @@ class XAI(_Voice):
         interrupt=Interrupt.CANCEL,
         policies=(Interrupt.CANCEL, Interrupt.DISCARD),
         acknowledgement=1.5,
-        max_text=_MAX_TEXT,
+        max_text=MAX_TEXT,
         # A session permit lasts 600 s by the guide; sockets end at about 2,100 s without notice.
         max_age=540.0,
         connections=50,
-        formats=_FORMATS,
+        formats=FORMATS,
         voice="eve",
         language="auto",
         key_variable="XAI_API_KEY",
@@ -189,7 +105,7 @@ class XAI(_Voice):
             "voice": options.voice,
             "codec": options.format.encoding,
             "sample_rate": options.format.rate,
-            **self._settings(),
+            **self.settings(),
         }
         return urlencode({key: _plain(value) for key, value in fields.items()})
 
@@ -213,12 +129,12 @@ class XAI(_Voice):
         match message.type:
             case "audio.delta":
                 times = message.audio_timestamps
-                signals = _words(times, wire.scratch) if times is not _NO_TIMES else []
+                signals = word_marks(times, wire.scratch) if times is not NO_TIMES else []
                 if message.delta:
-                    signals.append(Audio(_audio(message.delta)))
+                    signals.append(Audio(decoded(message.delta)))
                 return signals
             case "audio.done":
-                return [*_marks(_joined(_carried(wire.scratch))), OutputEnd()]
+                return [*unfinished(wire.scratch), OutputEnd()]
             case "audio.clear":
                 wire.scratch.clear()
                 return (CancelAck(),)
@@ -246,90 +162,8 @@ class XAI(_Voice):
         return XAIRest(**{name: getattr(self, name) for name in shared})
 
 
-class _Answer(msgspec.Struct):
-    """The answer to a request for times."""
-
-    audio: str
-    audio_timestamps: msgspec.Raw = _NO_TIMES
-
-
-_answers = msgspec.json.Decoder(_Answer)
-
-
-@attrs.frozen(kw_only=True)
-class XAIRest(_Voice):
-    """
-    xAI's text to speech over HTTP: ``POST /v1/tts``, a whole text or a sentence a request.
-
-    The answer is the audio, as it is made. With times it is one JSON object, at the end.
-
-    Attributes:
-        speed, optimize_streaming_latency, text_normalization: as on the socket.
-        with_timestamps: whether word times are asked for; no audio comes then before all is made.
-    """
-
-    traits: ClassVar[Traits] = Traits(
-        reusable=False,
-        input=Input.WHOLE,
-        max_text=_MAX_TEXT,
-        ping=None,
-        formats=_FORMATS,
-        voice="eve",
-        language="auto",
-        key_variable="XAI_API_KEY",
-    )
-
-    def pool_key(self, options: Options) -> Hashable:
-        # What an answer looks like; all else is in the request.
-        return options.format.name, self.with_timestamps
-
-    def handshake(self, options: Options, secret: str | None) -> Handshake:
-        return Handshake(
-            url="https://api.x.ai/v1/tts",
-            headers={"Authorization": f"Bearer {secret}"} if secret else {},
-        )
-
-    def text(self, gen: Generation, piece: str) -> Iterable[Frame]:
-        options = gen.options
-        request: dict[str, object] = {
-            "text": piece,
-            "language": options.language,
-            "voice_id": options.voice,
-            "output_format": {"codec": options.format.encoding, "sample_rate": options.format.rate},
-            **self._settings(),
-        }
-        return (json_frame(request),)
-
-    def decode(self, data: bytes, wire: Wire) -> Iterable[Signal]:
-        raise RemoteProtocolError("a text message came in place of an HTTP answer")
-
-    def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
-        if not self.with_timestamps:
-            return _http.audio(data, wire)
-        body = _http.whole(data, wire)
-        return () if body is None else _timed(body)
-
-
-def _timed(body: bytes) -> list[Signal]:
-    try:
-        answer = _answers.decode(body)
-    except _UNREADABLE as exc:
-        raise RemoteProtocolError("the answer is not the JSON it should be") from exc
-    scratch: dict[str, object] = {}
-    times = answer.audio_timestamps
-    marks = _words(times, scratch) if times is not _NO_TIMES else []
-    return [*marks, *_marks(_joined(_carried(scratch))), Audio(_audio(answer.audio)), OutputEnd()]
-
-
 def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _audio(delta: str) -> bytes:
-    try:
-        return pybase64.b64decode(delta, validate=True)
-    except ValueError as exc:
-        raise RemoteProtocolError("audio is not valid base64") from exc
 
 
 def _is_aged(words: str) -> bool:
@@ -340,8 +174,8 @@ def _read(data: bytes) -> _Message:
     """Read a message; one of a type that is not used may hold anything."""
     try:
         return _decoder.decode(data)
-    except _UNREADABLE as exc:
-        with contextlib.suppress(*_UNREADABLE):
+    except UNREADABLE as exc:
+        with contextlib.suppress(*UNREADABLE):
             kind = _kinds.decode(data).type
             if kind not in _USED:
                 return _Message(kind)
@@ -355,47 +189,3 @@ def _words_of(message: _Message) -> str:
         if isinstance(found, str) and (words := printable(found)):
             return words
     return "the server reported an error"
-
-
-_Unit = tuple[str, float, float]
-
-
-def _words(raw: msgspec.Raw, scratch: dict[str, object]) -> list[Signal]:
-    """
-    Turn times of characters into times of words, carrying an unfinished word over in *scratch*.
-
-    Times count from the start of the utterance. Where the two lists do not match, the times are
-    worth nothing and the audio goes on without them.
-    """
-    word = _carried(scratch)
-    try:
-        times = _times.decode(raw) or _Times()
-    except _UNREADABLE:
-        return []
-    if len(times.graph_times) != len(times.graph_chars):
-        return []
-    units: list[_Unit] = []
-    for char, span in zip(times.graph_chars, times.graph_times, strict=True):
-        if char.isspace():
-            units += _joined(word)
-            word = []
-        else:
-            start, stop = (span.start, span.end) if isinstance(span, _Span) else span
-            word.append((char, start, stop))
-    if word:
-        scratch["word"] = word
-    return _marks(units)
-
-
-def _carried(scratch: dict[str, object]) -> list[_Unit]:
-    """Take the word that the message before did not finish."""
-    word = scratch.pop("word", None)
-    return word if isinstance(word, list) else []
-
-
-def _joined(word: list[_Unit]) -> list[_Unit]:
-    return [("".join(char for char, _, _ in word), word[0][1], word[-1][2])] if word else []
-
-
-def _marks(units: list[_Unit]) -> list[Signal]:
-    return [Marks(tuple(units))] if units else []

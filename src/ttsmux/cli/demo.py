@@ -72,6 +72,7 @@ SCRIPT: tuple[tuple[Line, ...], ...] = (
     (Line("turn", 1, "Good morning, how can I help?"),),
     (Line("turn", 2, "Your train leaves at nine."),),
     (Line("turn", 3, "Shall I book a seat?"),),
+    (Line("turn", 4, "صباح الخير، كيف أستطيع مساعدتك؟"),),
     (
         Line("together", 1, "Two voices may speak at once."),
         Line("together", 2, "Neither waits for the other."),
@@ -172,9 +173,10 @@ def command(
     """
     Speak to simulated providers, and tell how it went.
 
-    To each of them: three turns, two speeches at once, and one that the listener interrupts. Every
-    speech becomes a WAV file in DIR, under the same name each time. No key is needed, nothing goes
-    over the network, and the waits are inputs: they say nothing about the real providers.
+    To each of them: four turns, one in Arabic, two speeches at once, and one that the listener
+    interrupts. Every speech becomes a WAV file in DIR, under the same name each time. No key is
+    needed, nothing goes over the network, and the waits are inputs: they say nothing about the real
+    providers.
 
     Ctrl-C ends it. Exit status: 0, 1 if something failed, 2 for wrong use, 130 if it was ended.
     """

@@ -10,7 +10,8 @@ import enum
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence, Set
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from types import UnionType
 from urllib.parse import urlsplit
 
@@ -52,12 +53,15 @@ OUTCOMES: Mapping[SpeechState, Outcome] = {
 
 def find_adapter(name: str) -> type[Adapter]:
     """
-    Return the adapter that is registered as *name*, by this package or another.
+    Return the adapter that is registered as *name*, by this package or else by another.
 
     Raises:
         ConfigError: there is none; the message lists those there are.
     """
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    found = _ours()
+    if name not in found:
+        # This reads a file of every package that is installed: milliseconds.
+        found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in found:
         known = ", ".join(sorted(found)) or "none: is ttsmux installed?"
         msg = f"no provider is called {name[:40]!r}; there are: {known}"
@@ -65,6 +69,16 @@ def find_adapter(name: str) -> type[Adapter]:
     adapter = found[name].load()
     assert isinstance(adapter, type) and issubclass(adapter, Adapter), f"{name} is an adapter"
     return adapter
+
+
+@cache
+def _ours() -> Mapping[str, EntryPoint]:
+    """Return what this package registers, which does not change while the process lives."""
+    try:
+        ours = distribution("ttsmux").entry_points
+    except PackageNotFoundError:
+        return {}
+    return {entry.name: entry for entry in ours if entry.group == GROUP}
 
 
 def adapter_names() -> list[str]:

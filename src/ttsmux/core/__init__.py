@@ -19,13 +19,22 @@ simulated network in virtual time.
 * A `Connection` is one wire. It knows whom audio belongs to, and whether it can be trusted. What an
   interruption does is decided in `Connection.interrupt`, and only there.
 * The `Pool` decides who gets which seat, when to dial, and what to keep spare, all in
-  `Pool._assign`.
+  `Pool._assign`; what of that is about connections there are not is in `dialling`.
 
-**How a step goes.** The Mux hands an input to the thing it concerns. That changes states (always by
-`states.step`, never by assignment), queues effects on the agenda, and sets `pool.stale` if it
-changed anything that `_assign` looks at. Then the Mux lets the pool decide until nothing is stale,
-and arms the clocks that were touched. Audio, the hot path, touches neither: it goes from the
-decoder into the speech's buffer and ends there.
+**How a step goes.** The Mux hands an input to the thing it concerns. That changes states (always
+by `states.step`, never by assignment), queues effects on the agenda, and tells the pool whom the
+change concerns: `Pool.changed` for a connection that may count for something else now,
+`Pool.look_at` for a lane about which there may be something to decide. Then the Mux lets the pool
+decide until nothing is stale, and arms the clocks that were touched. Audio, the hot path, touches
+neither: it goes from the decoder into the speech's buffer and ends there.
+
+**What a step costs** does not depend on how many speeches wait, nor on how many connections there
+are. Speeches wait in a `Line` of their lane; what connections count for stands in sums (`crowd`),
+to which each adds its `Share`; a decision goes through the lanes that changed, and, where there may
+be room now, through those that lack a connection. A fact about connections that a decision needs
+belongs into `Share`, and whatever changes it has to say `changed`: forgetting that is the mistake
+to look for when the pool overlooks something. The tests compare the sums with what they are about
+after each step of the random walk, and count what an input costs.
 
 **Clocks** are instants compared on `tick`. They are armed lazily (`effects.Agenda`): a deadline
 that moves away needs no attention until the old instant comes. One that comes *nearer* must be

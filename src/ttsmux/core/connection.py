@@ -45,6 +45,7 @@ from ..errors import (
 )
 from ..settings import Interrupt
 from . import states
+from .crowd import NOTHING
 from .effects import Dial, HangUp, Send
 from .generation import LIVE, LiveGeneration
 from .route import Plan
@@ -58,7 +59,7 @@ from .states import (
 )
 
 if TYPE_CHECKING:
-    from .lane import Lane
+    from .lane import Choice, Lane
     from .pool import Pool
     from .speech import Speech
 
@@ -113,6 +114,12 @@ class Connection:
         self.began = now
         self.opened_at: float | None = None
         self._old_at: float | None = None
+        self.opened_as = 0
+        """How many connections of the client had come up when this one had, itself included."""
+        self.share = NOTHING
+        """What the pool's sums have of it."""
+        self.choice: Choice | None = None
+        """Its entry in the heap of its lane, if it has a free seat."""
         self.hurried = False
         self.outdated = False
         """Idle or old: to be hung up once there is another in its place."""
@@ -219,6 +226,7 @@ class Connection:
         self.generations[gen.id] = gen
         self.served += 1
         self._pool.counts.leased += 1
+        self.changed()
         self._acknowledged = False
         return gen
 
@@ -236,6 +244,10 @@ class Connection:
 
     def touch(self) -> None:
         self._agenda.touch(self)
+
+    def changed(self) -> None:
+        """It may count for something else in the pool now."""
+        self._pool.changed(self)
 
     # --- facts ------------------------------------------------------------------------------------
 
@@ -262,6 +274,7 @@ class Connection:
             seconds=now - self.began,
         )
         self._pool.opened(self, now)
+        self.opened_as = self._pool.counts.opened
         self.touch()
 
     def dial_failed(self, failure: DialFailure, now: float) -> None:
@@ -414,8 +427,11 @@ class Connection:
                 self._input_end(self._find(id), now)
             case OutputEnd(id=id):
                 self._output_end(self._find(id), now, released=self.plan.traits.ends_released)
-            case Released(id=id):
-                self._output_end(self._find(id), now, released=True)
+            case Released(id=id, usage=usage):
+                gen = self._find(id)
+                if gen is not None and usage:
+                    gen.payer.used(usage)
+                self._output_end(gen, now, released=True)
             case CancelAck(id=id):
                 self._acknowledge(self._find(id), now)
             case Failed():
@@ -483,7 +499,6 @@ class Connection:
                 self._free(gen, GenerationInput.RELEASE, now)
             else:
                 gen.due = now + self._pool.settings.timeouts.release
-                self._pool.stale = True  # the seat is free, though the slot is not
             speech.output_ended(gen, now)
         elif gen.state is GenerationState.MUTED:
             gen.step(GenerationInput.OUTPUT_END)
@@ -566,7 +581,7 @@ class Connection:
         gen.step(input)
         del self.generations[gen.id]
         self._pool.counts.released += 1
-        self._pool.stale = True
+        self.changed()
         if not self.generations:
             self.idle_since = now
         if self.state is ConnectionState.OPEN and not self.plan.traits.reusable:
@@ -599,7 +614,6 @@ class Connection:
                 self._tell(self.plan.adapter.interrupt, gen, now)
             self.doom("interrupted", now)
         elif traits.ids:
-            self._pool.stale = True
             if self._tell(self.plan.adapter.interrupt, gen, now):
                 self.doom("its adapter failed", now)
             elif traits.max_muted is not None and self.muted > traits.max_muted:
@@ -669,7 +683,6 @@ class Connection:
             provider=self.plan.adapter.name,
             reason=reason,
         )
-        self._pool.stale = True
         if self.state is ConnectionState.OPEN and self.live:
             self._step(ConnectionInput.RETIRE)
         else:
@@ -694,7 +707,6 @@ class Connection:
         except Exception as exc:
             self._adapter_failed(exc)
         self._agenda.do(HangUp(self, frames, self._pool.settings.timeouts.close))
-        self._pool.stale = True
 
     def _report_closed(self, error: str) -> None:
         self._agenda.report(
@@ -773,9 +785,10 @@ class Connection:
             return
         if _past(self._watched_until, now):
             self._watched_until = None
-            self._pool.stale = True
+            self.changed()
         if _past(self._cool_due, now):
             self._cool_due = None
+            self.changed()
             if self._acknowledged:
                 self._pool.stayed_silent(self.plan)
         if _past(self._pong_due(), now):
@@ -797,7 +810,7 @@ class Connection:
             self.doom("old", now)
         else:
             self.outdated = True
-            self._pool.stale = True
+            self.changed()
 
     def _keep_alive(self, now: float) -> None:
         traits = self.plan.traits
@@ -847,6 +860,7 @@ class Connection:
     def _step(self, input: ConnectionInput) -> None:
         self.state = states.step(CONNECTION, self.state, input)
         self.over = self.state in _OVER
+        self.changed()
 
 
 def _past(due: float | None, now: float) -> bool:

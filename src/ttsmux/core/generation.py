@@ -29,13 +29,16 @@ class LiveGeneration(Generation):
 
     __slots__ = (
         "_first_audio_at", "_owed_since", "aligner", "base", "conn", "due", "fresh",
-        "last_frame", "last_sent", "rested", "segments", "speech", "state", "unseen",
+        "last_frame", "last_sent", "payer", "rested", "segments", "speech", "state", "unseen",
     )  # fmt: skip
 
     def __init__(self, id: str, conn: Connection, speech: Speech, now: float) -> None:
         super().__init__(id, speech.plan.options)
         self.conn = conn
         self.speech: Speech | None = speech
+        """Who listens, if anybody does."""
+        self.payer = speech
+        """Whose it is, also when nobody listens any more."""
         self.state = GenerationState.OPEN
         self.base = 0
         """Bytes of the speech's audio that came before this generation's."""
@@ -58,7 +61,10 @@ class LiveGeneration(Generation):
         return f"<Generation {self.id[:6]} {self.state.name}>"
 
     def step(self, input: GenerationInput) -> None:
+        lived = self.state in LIVE
         self.state = states.step(GENERATION, self.state, input)
+        if lived and self.state not in LIVE:
+            self.conn.changed()  # the seat is free, though the slot may not be
 
     def end(self, now: float) -> list[Frame]:
         """Say that its text is over; from now on the provider owes audio."""

@@ -1,28 +1,48 @@
 """
-The connections of one pool key, and what somebody waits for there who is not a speech.
+The connections of one pool key, who waits for them, and what is known about dialling there.
 
-Values without decisions: the pool keeps them.
+Books without decisions: the pool keeps them.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import Error
+from .crowd import NOTHING, Crowd, Share, replaced
 from .effects import Agenda, Wake
+from .line import Line
 from .route import Plan
 from .speech import END, End
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .pool import Pool
+
+OVERTAKEN_FOR = 1.0
+"""Seconds for which speeches of another voice may be served before one that finds no room."""
+_DEAD = 64
 
 
 class Lane:
     """The connections of one pool key, and what is known about dialling there."""
 
-    def __init__(self, plan: Plan, now: float) -> None:
+    def __init__(self, plan: Plan, pool: Pool, crowds: tuple[Crowd, Crowd], now: float) -> None:
         self.plan = plan
+        self.crowds = crowds
+        """With whose connections its own share a limit: all the client's, and its provider's."""
+        self.armed: float | None = None
+        self.line = Line()
         self.connections: list[Connection] = []
+        self.sums = NOTHING
+        self.idle: dict[Connection, None] = {}
+        """Those that are idle and not to be replaced."""
+        self.prewarms: list[Prewarm] = []
+        self.seatless = 0
+        """Speeches for which there was no seat at the last decision; see `max_waiting`."""
+        self.decided_at = now
         self.used_at = now
         self.opened_at: float | None = None
         """When the first connection ever came up."""
@@ -43,10 +63,93 @@ class Lane:
         self.raised = 0
         """How far speeches that had to wait have raised the number of spares."""
         self.raised_at = now
+        self._pool = pool
+        self._choices: list[Choice] = []
+        """A heap of connections with a free seat, the best first; some have moved meanwhile."""
 
     @property
-    def coming(self) -> list[Connection]:
-        return [conn for conn in self.connections if conn.coming]
+    def needed(self) -> bool:
+        """Whether somebody would miss it."""
+        return bool(self.connections or self.line or self.prewarms)
+
+    # --- connections ------------------------------------------------------------------------------
+
+    def count(self, conn: Connection, share: Share, now: float) -> None:
+        """Put *share* in the place of what *conn* has counted for so far."""
+        self.sums = replaced(self.sums, conn.share, share)
+        conn.choice = None
+        if conn.idle and not conn.outdated:
+            self.idle[conn] = None
+        else:
+            self.idle.pop(conn, None)
+        if share.free > 0:
+            conn.choice = _choice(conn, now)
+            heapq.heappush(self._choices, conn.choice)
+            if len(self._choices) > 2 * len(self.connections) + _DEAD:
+                self._choices = [choice for choice in self._choices if choice[-1].choice is choice]
+                heapq.heapify(self._choices)
+
+    def best(self) -> Connection | None:
+        """
+        Choose among the connections with a free seat.
+
+        One that has just acknowledged a cancel is the last choice, for the provider may not have
+        meant it; else the fullest, and of equally full ones the one used last: so the others can
+        grow idle and go.
+        """
+        while self._choices:
+            choice = self._choices[0]
+            if choice[-1].choice is choice:
+                return choice[-1]
+            heapq.heappop(self._choices)
+        return None
+
+    # --- clocks -----------------------------------------------------------------------------------
+
+    def deadline(self) -> float | None:
+        # What lies before the last decision could not be done then; it waits for something else.
+        due = (instant for instant in self._clocks() if instant > self.decided_at)
+        return None if self._pool.closing else min(due, default=None)
+
+    def _clocks(self) -> Iterable[float]:
+        if self.line or not self.blocked:
+            yield self.not_before
+            yield self.spares_from
+        if self.line.first is not None:
+            yield self.overtaken_until
+        if self.line.next_alarm is not None:
+            yield self.line.next_alarm
+        for prewarm in self.prewarms:
+            yield prewarm.due
+
+    @property
+    def overtaken_until(self) -> float:
+        """When whoever is first here has waited for room for long enough."""
+        first = self.line.first
+        assert first is not None and first.waiting_since is not None, "whoever is in line waits"
+        return first.waiting_since + OVERTAKEN_FOR
+
+    def expire(self, now: float) -> None:
+        self._pool.look_at(self)
+
+    def close(self) -> None:
+        """There will be nothing to decide here any more."""
+        self.decided_at = float("inf")
+
+
+Choice = tuple[bool, bool, int, float, int, "Connection"]
+
+
+def _choice(conn: Connection, now: float) -> Choice:
+    """Return what is the lower the better a choice *conn* is."""
+    return (
+        conn.cooling_until > now,
+        conn.outdated,
+        -len(conn.generations),
+        -conn.idle_since,
+        conn.number,
+        conn,
+    )
 
 
 class Ticket:

@@ -19,9 +19,10 @@ from .connection import Connection
 from .effects import Agenda, Effect
 from .lane import Prewarm, Ticket
 from .ledger import Interruption
-from .pool import Pool, PoolStats
+from .pool import Pool
 from .route import Plan, Route
 from .speech import End, Speech
+from .stats import PoolStats
 
 if TYPE_CHECKING:
     from random import Random
@@ -74,7 +75,7 @@ class Mux:
         total = self._pool.settings.timeouts.total if total is None else total
         speech = Speech(self._count, plans, self._pool, total, now)
         speech.fed = fed
-        self._pool.enlist(speech)
+        self._pool.enlist(speech, now)
         try:
             if text is not None:
                 speech.write_all(text, now)
@@ -132,7 +133,7 @@ class Mux:
         return ticket
 
     def drain(self, now: float) -> Ticket:
-        """Take no new speech, let those there are finish, then close."""
+        """Take no new speech, let those there are receive all, then close; reading can wait."""
         ticket = self._pool.drain()
         self._settle(now)
         return ticket

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .generation import LiveGeneration
     from .pool import Pool
 
+_NEEDS = (SpeechState.WAITING, SpeechState.SPEAKING)
+"""The states in which a speech needs a connection."""
 _PAUSE_AT, _RESUME_AT = 30.0, 15.0
 """Seconds of unread audio at which no more text is sent, and at which it goes on."""
 _MIN_BUFFER, _MAX_BUFFER = 8 * 2**20, 256 * 2**20
@@ -74,6 +76,9 @@ class Metrics:
         audio_seconds: audio handed out.
         audio_bytes: the same in bytes.
         characters: of text sent, those of repeated attempts included.
+        usage: what the provider says that it counted, by its own names, all generations together;
+            empty where it says nothing. It comes with the release of a generation, which may be
+            after the last audio, or after an interruption.
     """
 
     ttfa: float | None
@@ -84,6 +89,7 @@ class Metrics:
     audio_seconds: float
     audio_bytes: int
     characters: int
+    usage: Mapping[str, float]
 
 
 class Speech:
@@ -126,10 +132,12 @@ class Speech:
         self._heard_at: float | None = None
         self._connect: float | None = None
         self._reused = False
+        self._opened_before = pool.counts.opened
         self._attempts = 0
         self._going_well = False
         """Whether the next generation, if any, goes on where the last one ended."""
         self._characters = 0
+        self._usage: dict[str, float] = {}
 
     def __repr__(self) -> str:
         unread = f"{self._ledger.unread:.2f} s unread"
@@ -231,7 +239,6 @@ class Speech:
         if gen is not None:
             gen.conn.interrupt(gen, now)
         self._wake()
-        self._pool.stale = True
 
     def played(self, seconds: float) -> None:
         """Say that *seconds* of the speech have reached the ear."""
@@ -299,7 +306,7 @@ class Speech:
         if self._seated_at is None:
             conn = gen.conn
             assert conn.opened_at is not None, "seats are on open connections"
-            self._reused = conn.opened_at <= self._began
+            self._reused = conn.opened_as <= self._opened_before
             self._connect = 0.0 if self._reused else conn.opened_at - conn.began
             self._seated_at = self._sent_at = now
         self._say(gen, now, first=True)
@@ -400,6 +407,11 @@ class Speech:
     def marks(self) -> tuple[Mark, ...]:
         return tuple(self._ledger.marks)
 
+    def used(self, usage: Mapping[str, float]) -> None:
+        """Take what the provider counted for one of its generations."""
+        for name, amount in usage.items():
+            self._usage[name] = self._usage.get(name, 0) + amount
+
     # --- how a generation can end -----------------------------------------------------------------
 
     def spoke_after(self, instant: float) -> bool:
@@ -428,7 +440,7 @@ class Speech:
             if gen.conn.leasable:
                 self._pool.keep(self, gen.conn)
             else:
-                self._pool.wait_for_text(self)
+                self._pool.wait_for_text(self, now)
             self.pump(now)
 
     def generation_failed(self, error: Error, now: float, *, free: bool = False) -> None:
@@ -501,7 +513,7 @@ class Speech:
         self._buffer.clear()
         self._paused = False
         self._report("speech.rerouted", error=type(error).__name__)
-        self._pool.wait_for_text(self)
+        self._pool.wait_for_text(self, now)
         self.pump(now)
 
     # --- clocks -----------------------------------------------------------------------------------
@@ -544,10 +556,13 @@ class Speech:
             audio_seconds=self._ledger.read / self._byte_rate,
             audio_bytes=self._ledger.read,
             characters=self._characters,
+            usage=dict(self._usage),
         )
 
     def _step(self, input: SpeechInput) -> None:
         self.state = states.step(SPEECH, self.state, input)
+        if self.state not in _NEEDS:
+            self._pool.received(self)
         if self.over:
             self._pool.dismiss(self)
             if self.fed:

@@ -132,8 +132,8 @@ class CustomSession(Session):
             case "no-ack":
                 pass
             case "late-ack":
-                assert fault is not None and fault.milliseconds is not None
-                self.later(fault.milliseconds / 1000, stop)
+                assert fault is not None
+                self.acknowledge_late(fault, gen, stop)
             case "speak-on":
                 if gen is not None:
                     self.detach(gen)

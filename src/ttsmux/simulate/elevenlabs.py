@@ -21,6 +21,7 @@ import msgspec
 
 from . import elevenlabs_http
 from .elevenlabs_rules import (
+    DEFAULT_MODEL,
     DEFAULT_TIMEOUT,
     FORMATS,
     INTERNAL,
@@ -40,6 +41,7 @@ from .elevenlabs_rules import (
     check_locators,
     check_query,
     check_settings,
+    limit_of,
     read_schedule,
 )
 from .exchange import Exchange
@@ -50,6 +52,7 @@ from .wire import Request, Response, Wire
 
 PATH = re.compile(r"/v1/text-to-speech/([^/]+)/(multi-stream-input|stream-input)")
 TOO_MANY = f"Maximum simultaneous contexts per WebSocket connection exceeded ({MAX_CONTEXTS})."
+TOO_LONG = "A context takes {:g} characters at most."
 TOO_QUIET = "Have not received a new text input within the timeout of {:g} seconds."
 CHANGED = "{} must be in the first message and afterwards be absent or unchanged"
 # The identifier that goes with a status, where nothing better is known.
@@ -76,7 +79,9 @@ class ElevenLabs(Provider):
     *settings_scope*: ``voice_settings`` are settled by the first message of the connection, or of
     each context. *race_ms*: a ``close_context`` within so many milliseconds of the text, and before
     any audio, overtakes it; *race* says what then comes, the end without audio or nothing at all.
-    *close_buffered*: text that was not flushed when its context is closed is spoken or dropped.
+    *max_characters*: of a context; more of them close the socket. None takes what the model takes
+    in a request. *close_buffered*: text that was not flushed when its context is closed is spoken
+    or dropped.
     *id_field*, *final_field*: names of these in what is sent; an id may also be missing.
     *timing*: the first message with new words has the times of them all, or each has its own.
     *spelling*: which name the durations have. *restarts*: times start over, as with dictionaries;
@@ -99,6 +104,7 @@ class ElevenLabs(Provider):
     settings_scope: Literal["connection", "context"] = one_of("connection", "context")
     race_ms: float = number(0)
     race: Literal["empty", "silent"] = one_of("empty", "silent")
+    max_characters: float | None = number(None)
     close_buffered: Literal["speak", "drop"] = one_of("speak", "drop")
     id_field: Literal["contextId", "context_id", "none"] = one_of("contextId", "context_id", "none")
     final_field: Literal["isFinal", "is_final"] = one_of("isFinal", "is_final")
@@ -180,13 +186,18 @@ def voice_of(request: Request) -> str:
 
 @attrs.define
 class Context:
-    """An open or closing context. *heard* and *texted* are instants; *chars* wait to be told."""
+    """
+    An open or closing context.
+
+    *heard* and *texted* are instants; *taken* counts characters; *chars* wait to be told.
+    """
 
     generation: Generation
     settled: JSON
     schedule: tuple[float, ...]
     heard: float
     texted: float
+    taken: int = 0
     buffer: str = ""
     last: str = ""
     parts: int = 0
@@ -223,6 +234,8 @@ class ElevenLabsSession(Session):
         self._encoding = FORMATS[query["output_format"]]
         self._auto = query.get("auto_mode") == "true"
         self._timed = query.get("sync_alignment") == "true"
+        most = provider.max_characters
+        self._most = limit_of(query.get("model_id", DEFAULT_MODEL)) if most is None else most
 
     def opened(self) -> None:
         for name in self._unknown:
@@ -299,6 +312,9 @@ class ElevenLabsSession(Session):
             if context.last and self._cuts(context.last[-1], text[0]):
                 self.violation("a word is cut in two by two messages", context.generation)
         if text.strip() or context.last:
+            context.taken += len(text)
+            if context.taken > self._most:
+                raise Refused("text_too_long", TOO_LONG.format(self._most))
             context.buffer += text
             context.last = text or context.last
         schedule = context.schedule

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .elevenlabs_rules import (
+    DEFAULT_MODEL,
     FORMATS,
     Refusal,
     Refused,
@@ -20,6 +21,7 @@ from .elevenlabs_rules import (
     check_locators,
     check_model,
     check_settings,
+    limit_of,
 )
 from .exchange import Exchange, Order
 from .generation import Chunk, Generation
@@ -51,8 +53,6 @@ FIELDS = frozenset(
 )
 QUERY = frozenset({"output_format", "enable_logging", "optimize_streaming_latency"})
 HTTP_MODELS = ("eleven_v3", "eleven_v4", "eleven_v4_turbo")
-LIMITS = (("eleven_v3", 3_000), ("eleven_multilingual", 10_000), ("eleven_flash_v2_5", 40_000))
-LIMIT = 30_000
 
 
 def answer(
@@ -91,9 +91,9 @@ def answer(
 
 
 def _check(provider: ElevenLabs, request: Request, body: JSON, voice: str) -> Refusal | None:
-    model = body.get("model_id", "eleven_multilingual_v2")
+    model = body.get("model_id", DEFAULT_MODEL)
     text = str(body["text"])
-    limit = next((size for name, size in LIMITS if str(model).startswith(name)), LIMIT)
+    limit = limit_of(model)
     if not text.strip():
         return Refusal(400, "validation_error", "empty_text", "text is empty")
     if len(text) > limit:

@@ -35,7 +35,16 @@ MODELS = (
     "eleven_multilingual_v1",
     "eleven_monolingual_v1",
 )
+DEFAULT_MODEL = "eleven_multilingual_v2"
 NO_VOICES = ("nope", "missing")
+# Characters that a model takes in one request; the first that begins so counts.
+LIMITS = (
+    ("eleven_v3", 3_000),
+    ("eleven_multilingual", 10_000),
+    ("eleven_flash_v2_5", 40_000),
+    ("eleven_turbo_v2_5", 40_000),
+)
+LIMIT = 30_000
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "stability": (0, 1),
@@ -91,7 +100,7 @@ def check_query(query: Mapping[str, str]) -> Refusal | None:
         if name in query and not accepts(query[name]):
             return Refusal(400, "validation_error", "invalid_parameters", f"invalid {name}")
     return check_format(query) or check_model(
-        query.get("model_id", "eleven_multilingual_v2"), query.get("language_code")
+        query.get("model_id", DEFAULT_MODEL), query.get("language_code")
     )
 
 
@@ -122,6 +131,11 @@ def check_model(model: object, language: object, others: Sequence[str] = ()) -> 
         words = f"model {model!r} takes no language_code"
         return Refusal(400, "validation_error", "invalid_parameters", words)
     return None
+
+
+def limit_of(model: object) -> int:
+    """Return how many characters a model takes at once."""
+    return next((size for name, size in LIMITS if str(model).startswith(name)), LIMIT)
 
 
 def check_settings(settings: object) -> None:

@@ -54,7 +54,10 @@ ACTIONS: Mapping[str, tuple[Moment | None, str]] = {
     "badb64": (None, "send the next audio message, if it has base64, with that invalid"),
     "odd": (None, "cut the audio at odd byte lengths from here on"),
     "error": (None, "send the provider's error event (=MESSAGE)"),
-    "late-ack": (Moment.CANCEL, "acknowledge a cancel only after =MS, speaking on until then"),
+    "late-ack": (
+        Moment.CANCEL,
+        "acknowledge a cancel only after =MS, speaking on until then; =end: behind the end",
+    ),
     "no-ack": (Moment.CANCEL, "ignore a cancel: speak on, never acknowledge"),
     "speak-on": (Moment.CANCEL, "acknowledge a cancel at once and speak on all the same"),
     "drop-end": (Moment.END, "leave the end marker out; over HTTP, the end of the body"),
@@ -112,8 +115,8 @@ class Fault:
 
     @property
     def milliseconds(self) -> float | None:
-        """The argument of stall and late-ack."""
-        return float(self.arg) if self.arg else None
+        """The argument of stall and late-ack; None is for ever, and for late-ack at the end."""
+        return float(self.arg) if self.arg not in ("", "end") else None
 
     @property
     def code(self) -> int:
@@ -176,9 +179,9 @@ def _read_places(spec: str, where: str | None) -> dict[str, int]:
 
 
 def _check_milliseconds(fault: Fault) -> None:
-    needed = fault.action == "late-ack"
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", fault.arg) and (fault.arg or needed):
-        raise ValueError(f"{fault.action} takes milliseconds, as in {fault.action}=250")
+    also, hint = ("end", ", or =end") if fault.action == "late-ack" else ("", "")
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", fault.arg) and fault.arg != also:
+        raise ValueError(f"{fault.action} takes milliseconds, as in {fault.action}=250{hint}")
 
 
 def _check_close(fault: Fault) -> None:

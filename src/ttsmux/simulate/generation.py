@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 import attrs
 
@@ -49,6 +50,7 @@ class Generation:
         self.over = False
         self.chunks = 0
         self.bad_base64 = False
+        self.at_end: list[Callable[[], None]] = []
         self.going = asyncio.Event()
         self.going.set()
         self.task: asyncio.Task[None] | None = None

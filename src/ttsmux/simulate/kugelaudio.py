@@ -13,6 +13,7 @@ import asyncio
 import re
 from abc import abstractmethod
 from collections import deque
+from functools import partial
 from typing import ClassVar, Literal
 
 import attrs
@@ -290,7 +291,7 @@ class KugelSession(Session):
         text, talk.buffer = talk.buffer[:length], talk.buffer[length:]
         if not text.strip():
             return
-        talk.texts.append(text)
+        talk.texts.append(text.strip())
         talk.marks.append("chunk")
         talk.gen.feed.add(text)
         talk.gen.feed.flush()
@@ -347,8 +348,8 @@ class KugelSession(Session):
             found.append(
                 {
                     "word": word.text,
-                    "start_ms": round(1000 * (word.start - talk.chunk_start), 1),
-                    "end_ms": round(1000 * (word.stop - talk.chunk_start), 1),
+                    "start_ms": round(1000 * (word.start - talk.chunk_start)),
+                    "end_ms": round(1000 * (word.stop - talk.chunk_start)),
                     "char_start": start,
                     "char_end": at,
                     "score": 1.0,
@@ -418,8 +419,8 @@ class KugelSession(Session):
             case "no-ack":
                 pass
             case "late-ack":
-                assert fault is not None and fault.milliseconds is not None
-                self.later(fault.milliseconds / 1000, self._stop, talk)
+                assert fault is not None
+                self.acknowledge_late(fault, gen, partial(self._stop, talk))
             case "speak-on":
                 if gen is not None:
                     self.detach(gen)

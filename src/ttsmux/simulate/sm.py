@@ -148,7 +148,7 @@ class SM(Provider):
             self.count(key)
             order = self._order(body)
         except Refused as exc:
-            return self.refusal(exc.status, exc.detail)
+            return self.refusal(exc.status, exc.detail, exc.name)
         return SMExchange(stage, wire, conn, order)
 
     def _order(self, body: JSON) -> Order:
@@ -193,7 +193,8 @@ class SM(Provider):
             raise Refused(429, "rate_limit_exceeded", "Too many requests in a minute")
         recent.append(now)
 
-    def refusal(self, status: int, message: str) -> Response:
+    def refusal(self, status: int, message: str, named: str | None = None) -> Response:
+        """Write an HTTP error; only the older, nested form has names finer than its status."""
         name, code = ERRORS.get(status, ("http_error", f"HTTP_{status}"))
         id = str(uuid.uuid4())
         headers = [("X-Request-ID", id)]
@@ -205,7 +206,7 @@ class SM(Provider):
         if code is not None:
             body["code"] = code
         if self.error_shape == "nested":
-            body = {"error": {"code": name, "message": message, "request_id": id}}
+            body = {"error": {"code": named or name, "message": message, "request_id": id}}
         elif status == 422:
             body["errors"] = [{"field": message.partition(" ")[0], "message": message}]
         return Response(status, msgspec.json.encode(body), headers=tuple(headers))

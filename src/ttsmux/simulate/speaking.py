@@ -101,6 +101,17 @@ class Speaker(ABC):
         self._timers.add(handle)
         return handle
 
+    def acknowledge_late(
+        self, fault: Fault, gen: Generation | None, acknowledge: Callable[[], None]
+    ) -> None:
+        """Do what a ``late-ack`` says: wait, or until *gen* has been spoken to its end."""
+        if fault.milliseconds is not None:
+            self.later(fault.milliseconds / 1000, acknowledge)
+        elif gen is not None:
+            gen.at_end.append(acknowledge)
+        else:
+            acknowledge()
+
     # Generations
 
     def create(
@@ -232,6 +243,8 @@ class Speaker(ABC):
         self.open.pop(gen.number, None)
         self.done(gen, marker=not dropped)
         self.left(gen)
+        for call in gen.at_end:
+            call()
 
     # Faults
 

@@ -13,6 +13,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar, Literal
 
 import attrs
@@ -242,9 +243,9 @@ class XAISession(Session):
             case "no-ack":
                 pass
             case "late-ack":
-                assert fault is not None and fault.milliseconds is not None
+                assert fault is not None
                 self.clearing += 1
-                self.later(fault.milliseconds / 1000, self._acknowledge_late, gen)
+                self.acknowledge_late(fault, gen, partial(self._acknowledge_late, gen))
             case "speak-on":
                 if gen is not None:
                     self.detach(gen)

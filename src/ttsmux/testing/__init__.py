@@ -15,8 +15,9 @@ installed. A case is left out only where a trait of the adapter says that there 
 From the outside in: `contract` puts together `rules`, `hearing` and `texts` (no network),
 `crossings` (a network in memory, in virtual time) and `cases` (sockets). They stand on `suite`
 (what a case is), `stage` and `world` (one script on every runtime), `bench` (the client without
-sockets and clocks), `recording` (what a simulated provider sends), `fuzz` (what none should) and
-`sound` (what a speech should sound like); `leaks` looks for what a test left behind.
+sockets and clocks), `recording` (what a simulated provider sends), `answers` (what that is over
+HTTP), `fuzz` (what none should send) and `sound` (what a speech should sound like); `leaks` looks
+for what a test left behind.
 """
 
 try:

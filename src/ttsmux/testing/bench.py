@@ -10,7 +10,7 @@ way every time.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..adapter import Adapter, Closed, DialFailure, Frame, Ping
 from ..audio import AudioChunk
@@ -134,6 +134,11 @@ class Bench:
             data = message.encode() if isinstance(message, str) else message
             self._mux.receive(conn, data, text, self.now)
             self._carry_out()
+
+    def answer(self, conn: Connection, headers: Mapping[str, str], *pieces: bytes) -> None:
+        """Have the server answer a request: its headers, and a body in *pieces*; b"" ends it."""
+        self._mux.answered(conn, headers, self.now)
+        self.receive(conn, *pieces)
 
     def lose(self, conn: Connection, code: int | None = None, reason: str = "") -> None:
         """End a connection: with a close *code*, or torn."""

@@ -9,11 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+import pytest
+
 from ..adapter import Audio, Failed, OutputEnd, Released, Traits
 from ..core.speech import Speech
 from ..core.states import SpeechState
+from ..errors import Error
+from .answers import messages_of
 from .bench import Bench, Message
 from .cases import one_seat
+from .fuzz import parsed, raw
 from .recording import Recording, Spoken
 from .suite import Suite, case
 
@@ -88,6 +93,21 @@ class CrossingCases(Suite):
 
     def play_on(self, bench: Bench, messages: Sequence[Spoken]) -> None:
         bench.receive(bench.connections[0], *(one.message for one in messages))
+
+    def script(self, tape: Recording) -> list[Message]:
+        """Return the messages of one generation; of an answer over HTTP, all there are."""
+        if self.http:
+            return [*messages_of(tape.body)]
+        rest = tape.spoken[len(tape.greeting) :]
+        spoken = tape.of(tape.ids[0]) if self.traits.ids else rest
+        return [one.message for one in script_of(spoken, MESSAGES)]
+
+    def begun(self, tape: Recording, **headers: str) -> tuple[Bench, Speech]:
+        """Begin one speech; over HTTP, the headers of the answer are there."""
+        bench, (speech,) = self.opened(tape, 1)
+        if self.http:
+            bench.answer(bench.connections[0], {**tape.headers, **headers})
+        return bench, speech
 
     # --- 2, in every order ------------------------------------------------------------------------
 
@@ -183,15 +203,57 @@ class CrossingCases(Suite):
     def test_13_unknown_messages_in_a_speech(self) -> None:
         """A message of a kind that nobody knows, anywhere in a speech, changes nothing."""
         tape = self.recorded()
-        rest = tape.spoken[len(tape.greeting) :]
-        spoken = tape.of(tape.ids[0]) if self.traits.ids else rest
-        script = script_of(spoken, MESSAGES)
-        strange: Message = self.unknown
+        script, whole = self.script(tape), self.heard_of(tape)
+        strange: list[Message] = [self.unknown]
+        if self.http:
+            lines = len(script) > 2 and all(parsed(one) is not None for one in script[:-1])
+            # Other bodies have no messages, but an answer has headers.
+            strange = [raw(self.unknown).data + b"\n"] if lines else []
         for place in range(len(script) + 1):
-            bench, (speech,) = self.opened(tape, 1)
-            self.play_on(bench, script[:place])
-            bench.receive(bench.connections[0], strange)
-            self.play_on(bench, script[place:])
-            assert bench.hear(speech) == b"".join(one.audio for one in script)
+            bench, speech = self.begun(tape, **{"x-new": "shiny"})
+            conn = bench.connections[0]
+            after = script[place:]
+            bench.receive(
+                conn, *script[:place], *(strange if after or not self.http else []), *after
+            )
+            assert bench.hear(speech) == whole
             assert speech.state is SpeechState.COMPLETED
             bench.close()
+
+    def heard_of(self, tape: Recording) -> bytes:
+        """Return the audio of a speech for which `script` is played."""
+        bench, speech = self.begun(tape)
+        bench.receive(bench.connections[0], *self.script(tape))
+        audio = bench.hear(speech)
+        assert audio and speech.state is SpeechState.COMPLETED
+        bench.close()
+        return audio
+
+    # --- 17: at any place -------------------------------------------------------------------------
+
+    @case("17: every place")
+    def test_17_torn_at_any_place(self) -> None:
+        """Not heard yet, it is begun again; heard in part, it fails; at its end, it is whole."""
+        tape = self.recorded()
+        script, whole = self.script(tape), self.heard_of(tape)
+        ends = []
+        for place in range(len(script) + 1):
+            bench, speech = self.begun(tape)
+            conn = bench.connections[0]
+            bench.receive(conn, *script[:place])
+            heard = bench.hear(speech)
+            over = speech.state is SpeechState.COMPLETED
+            bench.lose(conn)
+            bench.advance(1.0)
+            if over:
+                assert heard == whole and bench.over(speech)
+            elif heard:
+                with pytest.raises(Error):
+                    bench.hear(speech)
+                assert speech.state is SpeechState.FAILED
+            else:
+                assert bench.hear(speech) == b"" and bench.connections[-1] is not conn
+                assert speech.state is SpeechState.WAITING, "it waits for another connection"
+            ends.append(over)
+            bench.close()
+        assert ends[-1] and not ends[0] and ends == sorted(ends)

@@ -15,7 +15,7 @@ import attrs
 
 from .bench import Message
 
-__all__ = ["HOSTILE", "Raw", "is_json", "mutations", "poisoned", "shapes"]
+__all__ = ["HOSTILE", "Raw", "is_json", "like", "mutations", "parsed", "poisoned", "raw", "shapes"]
 
 Path = tuple[str | int, ...]
 
@@ -64,12 +64,19 @@ def raw(message: Message) -> Raw:
 
 
 def parsed(message: Message) -> object:
-    """Return *message* as JSON, or None where it is none."""
+    """Return *message* as JSON, or None where it is none; bytes are JSON if they are an object."""
     try:
-        found: object = json.loads(message) if isinstance(message, str) else None
+        found: object = json.loads(message)
     except ValueError:
         return None
-    return found
+    return found if isinstance(message, str) or isinstance(found, dict) else None
+
+
+def like(message: Message, data: bytes) -> Raw:
+    """Return *data* as a message of the kind of *message*, and a line where that is one."""
+    if isinstance(message, str):
+        return Raw(data, True)
+    return Raw(data + b"\n" if message.endswith(b"\n") else data, False)
 
 
 def is_json(data: bytes) -> bool:
@@ -90,13 +97,12 @@ def mutations(messages: Sequence[Message], count: int, seed: str) -> Iterator[Ra
     words = sorted({word for _, value in good for word in _strings(value)})
     for _ in range(count):
         message, value = rng.choice(good)
-        if isinstance(message, bytes):
-            yield Raw(_scratched(message, rng), False)
-        elif value is None:
-            yield Raw(_scratched(message.encode(), rng), True)
+        if value is None:
+            plain = raw(message)
+            yield Raw(_scratched(plain.data, rng), plain.text)
         else:
             data = _render(value, rng, rng.choice((0.02, 0.1, 0.3)), words)
-            yield Raw(_broken(data.encode(), rng), True)
+            yield like(message, _broken(data.encode(), rng))
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -178,7 +184,7 @@ def poisoned(messages: Sequence[Message]) -> Iterator[Raw]:
         for name in value:
             for poison in _POISON:
                 holed = json.dumps({**value, name: _PLACE}).encode()
-                yield Raw(holed.replace(f'"{_PLACE}"'.encode(), poison), True)
+                yield like(message, holed.replace(f'"{_PLACE}"'.encode(), poison))
 
 
 Shape = Callable[[int], Raw]
@@ -198,16 +204,16 @@ def shapes(messages: Sequence[Message]) -> Iterator[tuple[str, Shape]]:
         lists = [".".join(map(str, path)) for path, leaf in _leaves(value, ()) if _is_list(leaf)]
         if lists and (name := f"{' and '.join(lists)}: together") not in seen:
             seen.add(name)
-            yield name, functools.partial(_with_long_lists, value)
+            yield name, functools.partial(_with_long_lists, message, value)
         for path, leaf in _leaves(value, ()):
             for what, grown in _growths(leaf):
                 name = f"{'.'.join(map(str, path))}: {what}"
                 if name not in seen:
                     seen.add(name)
-                    yield name, functools.partial(_with, value, path, grown)
+                    yield name, functools.partial(_with, message, value, path, grown)
 
 
-def _with_long_lists(value: object, size: int) -> Raw:
+def _with_long_lists(message: Message, value: object, size: int) -> Raw:
     """Lengthen all lists at once: those of equal length may have to stay so."""
     length = sum(len(json.dumps(leaf)) for _, leaf in _leaves(value, ()) if _is_list(leaf))
     times = max(1, size // length)
@@ -220,7 +226,7 @@ def _with_long_lists(value: object, size: int) -> Raw:
                 return {name: grown(item) for name, item in part.items()}
         return part
 
-    return Raw(json.dumps(grown(value)).encode(), True)
+    return like(message, json.dumps(grown(value)).encode())
 
 
 def _longer(message: Message, size: int) -> Raw:
@@ -261,8 +267,11 @@ def _multiplied(items: list[object], size: int) -> list[object]:
     return items * max(1, size // len(json.dumps(items)))
 
 
-def _with(value: object, path: Path, grown: Callable[[int], object], size: int) -> Raw:
-    return Raw(json.dumps(_replaced(value, path, grown(size)), ensure_ascii=False).encode(), True)
+def _with(
+    message: Message, value: object, path: Path, grown: Callable[[int], object], size: int
+) -> Raw:
+    long = json.dumps(_replaced(value, path, grown(size)), ensure_ascii=False)
+    return like(message, long.encode())
 
 
 def _replaced(value: object, path: Path, leaf: object) -> object:

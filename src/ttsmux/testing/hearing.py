@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..adapter import (
     Adapter,
@@ -22,7 +23,9 @@ from ..adapter import (
     Wire,
 )
 from ..errors import ProtocolError
-from .fuzz import HOSTILE, Raw, Shape, is_json, mutations, parsed, poisoned, raw, shapes
+from .answers import END, cut_at
+from .bench import Message
+from .fuzz import HOSTILE, Raw, Shape, is_json, like, mutations, parsed, poisoned, raw, shapes
 from .suite import Suite, case
 
 __all__ = ["DecoderRules"]
@@ -35,6 +38,15 @@ FACTOR = 5
 UNMEASURABLE = 0.0005
 A_CONNECTION = 20
 """Messages that one connection hears while there are mutations to hear."""
+SIZES: tuple[Callable[[random.Random], int], ...] = (
+    lambda rng: 1,
+    lambda rng: rng.randint(1, 500),
+    lambda rng: 1 << 30,
+)
+"""Into what pieces the body of an answer is cut."""
+PAGE = "text/html", b"<html><body>Come back later</body></html>"
+"""What proxies answer, with a status that says success."""
+NEW_HEADER = {"x-new": "shiny"}
 
 
 def decode(adapter: Adapter, message: Raw, wire: Wire) -> list[Signal]:
@@ -49,6 +61,14 @@ def facts(signals: Iterable[Signal]) -> list[object]:
         (type(one.error), one.error.message, one.id) if isinstance(one, Failed) else one
         for one in signals
     ]
+
+
+def meaning(signals: Iterable[Signal]) -> tuple[bytes, list[object], int]:
+    """Return what a whole answer says: its audio, its times, and how often it ends."""
+    kept = list(signals)
+    audio = b"".join(one.data for one in kept if isinstance(one, Audio))
+    units = [unit for one in kept if isinstance(one, Marks) for unit in one.units]
+    return audio, [*units], sum(isinstance(one, OutputEnd | Released) for one in kept)
 
 
 def understood(adapter: Adapter, message: Raw, wire: Wire) -> bool:
@@ -79,21 +99,52 @@ def understood(adapter: Adapter, message: Raw, wire: Wire) -> bool:
 class DecoderRules(Suite):
     """The part of the contract that is about what an adapter hears."""
 
-    def wire(self) -> Wire:
-        return Wire(self.adapter.options())
+    def wire(self, **headers: str) -> Wire:
+        wire = Wire(self.adapter.options())
+        if self.http:
+            wire.headers = {**self.headers(), **headers}
+        return wire
 
     def raws(self) -> list[Raw]:
         return [raw(message) for message in self.corpus()]
 
+    def said(self) -> list[Message]:
+        """Return the messages that say something: all but the end of an answer."""
+        return [message for message in self.corpus() if message != END]
+
+    def in_json(self) -> bool:
+        """Tell whether all that is said is JSON."""
+        return all(parsed(message) is not None for message in self.said())
+
+    def hang_up(self, wire: Wire) -> bool:
+        """Tell *wire* that its answer is over; whether that was understood."""
+        return understood(self.adapter, Raw(END, False), wire)
+
     @case("decode: good")
     def test_good_messages(self) -> None:
-        """Every message of the corpus is understood, and some of them carry audio or an end."""
+        """
+        Every message of the corpus is understood, and some of them carry audio or an end.
+
+        The body of an answer means the same wherever it is cut.
+        """
         wire = self.wire()
         assert all(understood(self.adapter, message, wire) for message in self.raws())
         wire = self.wire()
-        kinds = {type(one) for raw in self.raws() for one in decode(self.adapter, raw, wire)}
+        signals = [one for raw in self.raws() for one in decode(self.adapter, raw, wire)]
+        kinds = {type(one) for one in signals}
         assert Audio in kinds, "no audio in any message"
         assert kinds & {OutputEnd, Released}, "no end in any message"
+        if self.http:
+            whole = meaning(signals)
+            assert whole[-1] == 1, "it ends more than once"
+            for size in SIZES:
+                assert meaning(self.heard_in_pieces(size)) == whole, "it was cut elsewhere"
+
+    def heard_in_pieces(self, size: Callable[[random.Random], int]) -> list[Signal]:
+        rng, wire = random.Random(self.adapter.name), self.wire()
+        body = [message for message in self.corpus() if isinstance(message, bytes)]
+        pieces = [Raw(piece, False) for piece in cut_at(body, lambda: size(rng))]
+        return [one for piece in pieces for one in decode(self.adapter, piece, wire)]
 
     @case("decode: apart")
     def test_two_wires_do_not_affect_each_other(self) -> None:
@@ -108,35 +159,60 @@ class DecoderRules(Suite):
 
     @case("13: fields")
     def test_unknown_fields_change_nothing(self) -> None:
-        """A field that nobody knows, on any JSON message, leaves its meaning as it was."""
-        plain, wire = self.wire(), self.wire()
+        """A field that nobody knows, on any JSON message, or a header changes no meaning."""
+        plain, wire = self.wire(), self.wire(**NEW_HEADER)
         extra = {"x_new": {"deep": [1, None, "é"]}, "x-flag": True}
         for message in self.corpus():
             before = facts(decode(self.adapter, raw(message), plain))
-            value = parsed(message)
+            value, also = parsed(message), raw(message)
             if isinstance(value, dict):
-                message = json.dumps({**extra, **value})
-            assert facts(decode(self.adapter, raw(message), wire)) == before
+                also = like(message, json.dumps({**extra, **value}).encode())
+            assert facts(decode(self.adapter, also, wire)) == before
 
     @case("13: kinds")
     def test_unknown_messages_change_nothing(self) -> None:
-        """A message of a kind that nobody knows means nothing, and does no harm."""
-        signals = decode(self.adapter, raw(self.unknown), self.wire())
-        assert all(isinstance(signal, Note) for signal in signals), signals
+        """
+        A message of a kind that nobody knows means nothing, and does no harm.
+
+        An answer that is no speech at all is an error, and not the end of one.
+        """
+        if not self.http:
+            signals = decode(self.adapter, raw(self.unknown), self.wire())
+            assert all(isinstance(signal, Note) for signal in signals), signals
+            return
+        kind, page = PAGE
+        wire = self.wire(**{"content-type": kind})
+        signals = []
+        try:
+            for piece in (page, END):
+                signals += decode(self.adapter, Raw(piece, False), wire)
+        except ProtocolError:
+            return
+        assert any(isinstance(signal, Failed) for signal in signals), signals
+        assert not any(isinstance(signal, Audio) for signal in signals), signals
 
     @case("fuzz: mutations")
     def test_mutated_messages(self) -> None:
         """They are understood or refused with a ProtocolError, nothing else."""
         count, heard, texts, parse = self.mutated(), 0, 0, 0
+        good, in_json = self.said(), self.in_json()
         wire = self.wire()
-        for number, message in enumerate(mutations(self.corpus(), count, self.adapter.name)):
-            if number % A_CONNECTION == 0:
+        for number, message in enumerate(mutations(good, count, self.adapter.name)):
+            place = number % A_CONNECTION
+            if place == 0:
                 wire = self.wire()
+            elif place == 1 and self.http:
+                # One answer is the mutation alone, the next one begins well.
+                self.hang_up(wire)
+                wire = self.wire()
+                understood(self.adapter, raw(good[0]), wire)
             heard += understood(self.adapter, message, wire)
-            if message.text:
+            if place == A_CONNECTION - 1 and self.http:
+                self.hang_up(wire)
+            if message.text or in_json:
                 texts += 1
                 parse += is_json(message.data)
-        if any(parsed(message) is not None for message in self.corpus()):
+        if any(parsed(message) is not None for message in good):
             assert parse >= 0.8 * texts, "else this tests the JSON parser"
         assert heard >= 0.2 * count, "else this tests nothing"
 
@@ -148,7 +224,10 @@ class DecoderRules(Suite):
             for text in (True, False):
                 understood(self.adapter, Raw(data, text), wire)
         for message in poisoned(self.corpus()):
+            wire = self.wire() if self.http else wire
             understood(self.adapter, message, wire)
+            if self.http:
+                self.hang_up(wire)
         wire = self.wire()
         for message in self.raws():
             understood(self.adapter, Raw(b"\xff", True), wire)
@@ -157,7 +236,7 @@ class DecoderRules(Suite):
     @case("fuzz: length")
     def test_decoding_takes_linear_time(self) -> None:
         """A message that is sixteen times as long costs no sixteen times sixteen."""
-        for name, shape in shapes(self.corpus()):
+        for name, shape in shapes(self.said()):
             small, large = self.cost(shape, SMALL), self.cost(shape, LARGE)
             limit = FACTOR * (LARGE // SMALL) * max(small, UNMEASURABLE)
             assert large < limit, f"{name}: {small:.6f} s, then {large:.6f} s"
@@ -167,15 +246,18 @@ class DecoderRules(Suite):
         message, wire = shape(size), self.wire()
         best = float("inf")
         for _ in range(3):
+            wire = self.wire() if self.http else wire
             begun = time.process_time()
             understood(self.adapter, message, wire)
+            if self.http:
+                self.hang_up(wire)
             best = min(best, time.process_time() - begun)
         return best
 
     @case("fuzz: number")
     def test_a_long_life_costs_no_more(self) -> None:
         """What a connection remembers makes a message no dearer the more there have been."""
-        for message in self.raws():
+        for message in map(raw, self.said()):
             few, many = self.cost_of_many(message, 125), self.cost_of_many(message, 2000)
             assert many < FACTOR * 16 * max(few, UNMEASURABLE)
 
@@ -184,4 +266,6 @@ class DecoderRules(Suite):
         begun = time.process_time()
         for _ in range(count):
             understood(self.adapter, message, wire)
+        if self.http:
+            self.hang_up(wire)
         return time.process_time() - begun

@@ -84,11 +84,13 @@ class Recording:
 
     Attributes:
         spoken: the provider's messages, in order.
+        headers: of the answer, where it came over HTTP.
         ids: those of the generations, as they were begun.
         pieces: the text that the adapter was given, by generation.
     """
 
     spoken: list[Spoken] = attrs.field(factory=list)
+    headers: dict[str, str] = attrs.field(factory=dict)
     ids: list[str] = attrs.field(factory=list)
     pieces: dict[str, list[str]] = attrs.field(factory=dict)
 
@@ -99,6 +101,11 @@ class Recording:
             if one.has(Ready):
                 return [each.message for each in self.spoken[: place + 1]]
         return []
+
+    @property
+    def body(self) -> list[bytes]:
+        """The pieces of an answer's body, over HTTP."""
+        return [one.message for one in self.spoken if isinstance(one.message, bytes)]
 
     def of(self, id: str) -> list[Spoken]:
         """Return the messages about one generation."""
@@ -115,6 +122,7 @@ def spy(adapter: A, tape: Recording) -> A:
         return signals
 
     def decode_binary(self: A, data: bytes, wire: Wire) -> Iterable[Signal]:
+        tape.headers.update(wire.headers)
         signals = tuple(kind.decode_binary(self, data, wire))
         tape.spoken.append(Spoken(data, signals))
         return signals

@@ -167,6 +167,10 @@ class FormRules(Suite):
         """An encrypted URL in ASCII, headers that are headers, and the key is in there once."""
         shake = self.adapter.handshake(self.adapter.options(), SECRET)
         assert re.fullmatch(r"(wss|https)://[A-Za-z0-9.-]+(:[0-9]+)?/[!-~]*", shake.url)
+        if self.http:
+            assert not self.traits.reusable and self.traits.input is Input.WHOLE, (
+                "a request says all at once, and serves one generation"
+            )
         for name, value in shake.headers.items():
             assert re.fullmatch(r"[A-Za-z0-9-]+", name) and re.fullmatch(r"[ -~]+", value)
         everything = [shake.url, *shake.headers.values(), *shake.subprotocols, *shake.first_frames]

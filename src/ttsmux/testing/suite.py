@@ -17,6 +17,7 @@ import attrs
 import pytest
 
 from ..adapter import Adapter, Traits
+from .answers import messages_of, over_http
 from .bench import Bench, Message
 from .recording import Recording, record
 from .world import Server
@@ -114,6 +115,8 @@ class Suite:
             adapter's), or a `ttsmux.simulate.Provider` class. Of options it must take ``key``.
         frames: literal messages of the provider, best from its documentation: text, bytes, or a
             mapping for JSON. Where there are none, what the simulated provider sends is taken.
+            Over HTTP, one whole answer: pieces of its body, where a mapping is a line.
+        answer: over HTTP, the headers that came with `frames`, with names in lower case.
         unknown: a message of a kind that the provider may invent tomorrow.
         other: options of a speech that needs another connection; by default another format.
         error: options of the simulated provider with which its errors name their generation.
@@ -124,6 +127,7 @@ class Suite:
     adapter: ClassVar[Adapter]
     server: ClassVar[Server | None] = None
     frames: ClassVar[Sequence[Message | Mapping[str, object]]] = ()
+    answer: ClassVar[Mapping[str, str]] = {}
     unknown: ClassVar[Message] = '{"type":"something.new","shiny":true}'
     other: ClassVar[Mapping[str, object]] = {}
     error: ClassVar[Mapping[str, object]] = {}
@@ -142,6 +146,11 @@ class Suite:
     def traits(self) -> Traits:
         return self.adapter.tuned()
 
+    @property
+    def http(self) -> bool:
+        """Whether each connection is an HTTP request."""
+        return over_http(self.adapter)
+
     @classmethod
     def simulated(cls) -> Server:
         """Return what to simulate."""
@@ -155,7 +164,10 @@ class Suite:
 
     @classmethod
     def corpus(cls) -> list[Message]:
-        """Return good messages of the provider."""
+        """Return good messages of the provider; over HTTP, those of one answer, with its end."""
+        if over_http(cls.adapter):
+            came = [_piece(one) for one in cls.frames] or cls.recorded().body
+            return [*messages_of(came)]
         if cls.frames:
             return [one if isinstance(one, str | bytes) else json.dumps(one) for one in cls.frames]
         spoken = cls.recorded().spoken
@@ -169,6 +181,11 @@ class Suite:
         options = tuple(simulated.items())
         return _recorded(cls.adapter, cls.simulated(), texts, faults, options)
 
+    @classmethod
+    def headers(cls) -> dict[str, str]:
+        """Return the headers of an answer."""
+        return {**cls.answer} if cls.frames else cls.recorded().headers
+
     def bench(self, **options: Any) -> Bench:
         """Return a client in virtual time; `Bench.connect` greets as the provider does."""
         return Bench(self.adapter, **options)
@@ -181,6 +198,13 @@ class Suite:
     def mutated(cls) -> int:
         """Return how many mutated messages to decode."""
         return int(os.environ.get(FUZZ, cls.fuzz))
+
+
+def _piece(frame: Message | Mapping[str, object]) -> bytes:
+    """Return a piece of an answer's body."""
+    if isinstance(frame, bytes):
+        return frame
+    return frame.encode() if isinstance(frame, str) else json.dumps(frame).encode() + b"\n"
 
 
 @functools.cache

@@ -23,13 +23,32 @@ from ..settings import PoolLimits, RetryPolicy, Timeouts
 from ..simulate.log import Record
 from ..simulate.provider import Provider
 from ..simulate.simulator import AsyncSimulator, create_provider
+from . import leaks
+from .answers import over_http
 from .sound import is_beginning, is_whole, words_in
-from .stage import DEADLINE, AnyClient, AnySpeech, Condition, Face, Part, Piece, Source, face
+from .stage import GRACE, AnyClient, AnySpeech, Condition, Face, Part, Piece, Source, face
 
-__all__ = ["KEY", "Script", "Server", "Take", "Trace", "World", "play", "records", "simulator"]
+__all__ = [
+    "KEY",
+    "Script",
+    "Server",
+    "Take",
+    "Trace",
+    "World",
+    "all_gone",
+    "facts_of",
+    "play",
+    "records",
+    "rounded",
+    "simulator",
+]
 
 T = TypeVar("T")
 
+PATIENCE = 20.0
+"""Seconds that a script waits for what must come about; only for who hangs."""
+WAV_HEADER = 44
+"""Bytes in front of the samples, in the answers of the simulated providers."""
 KEY = "a-key-that-only-tests-have"
 """What the client is given. Not secret, but it must not be seen anywhere."""
 
@@ -42,18 +61,26 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){4}[0-9a-f]{8}")
 class World:
     """A simulator, a client on it, and what came of the speeches."""
 
-    def __init__(self, stage: Face, sim: AsyncSimulator, client: AnyClient) -> None:
+    def __init__(
+        self, stage: Face, sim: AsyncSimulator, client: AnyClient, adapter: Adapter
+    ) -> None:
         self.stage = stage
         self.sim = sim
         self.client = client
+        self.http = over_http(adapter)
         self.takes: list[Take] = []
+        self._goodbyes = [json.loads(one) for one in adapter.shutdown() if isinstance(one, str)]
 
     def speak(self, text: object = None, **options: object) -> Take:
         """Begin to speak: *text* as `Client.speak` takes it, or what `source` gives."""
         speech = self.stage.speak(self.client, text, options)
-        take = Take(self, speech, text if isinstance(text, str) else "")
+        take = self.listen(speech, text if isinstance(text, str) else "")
         self.takes.append(take)
         return take
+
+    def listen(self, speech: AnySpeech, text: str) -> Take:
+        """Make the take of a speech."""
+        return Take(self, speech, text)
 
     def source(self, *pieces: Piece) -> Source:
         """Make a source of text, in the runtime's own kind; it waits for conditions, and raises."""
@@ -70,18 +97,18 @@ class World:
 
         return over
 
-    async def prewarm(self, n: int = 1) -> int:
-        return await self.stage.prewarm(self.client, n)
+    async def prewarm(self, n: int = 1, **options: object) -> int:
+        return await self.stage.prewarm(self.client, n, options)
 
     async def together(self, *parts: Part) -> None:
         """Run *parts* at once, in threads or tasks of their own."""
         await self.stage.together(parts)
 
-    async def until(self, condition: Condition, seconds: float = 10.0) -> None:
+    async def until(self, condition: Condition, seconds: float = PATIENCE) -> None:
         """Wait until *condition* is true."""
         await self.stage.until(condition, seconds)
 
-    async def seen(self, predicate: Callable[[list[Record]], T], seconds: float = 10.0) -> T:
+    async def seen(self, predicate: Callable[[list[Record]], T], seconds: float = PATIENCE) -> T:
         """Wait until *predicate*, called with the simulator's log, gives something true."""
         return await self.stage.seen(self.sim, predicate, seconds)
 
@@ -99,11 +126,28 @@ class World:
         await self.until(lambda: not self.client.pool_stats().size)
 
     async def close(self) -> None:
+        """Close the client, and wait until the provider has seen it leave."""
         await self.stage.close(self.client)
+        await self.seen(all_gone)
 
     def records(self, event: str, **facts: object) -> list[Record]:
         """Return the simulator's records of *event* with these *facts*."""
         return records(self.sim.log, event, **facts)
+
+    @property
+    def connections(self) -> int:
+        """How many connections there were, each with its own life: over HTTP, requests."""
+        return len(self.records("request")) if self.http else self.sim.dials
+
+    def audio_of(self, n: int) -> int:
+        """Return how many bytes of audio were sent of the provider's *n*-th generation."""
+        sizes: list[int] = []
+        for record in self.records("send", generation=n):
+            frame = record["frame"]
+            size = frame.get("audio_bytes") if isinstance(frame, dict) else None
+            sizes += [size] if isinstance(size, int) else []
+        wav = self.records("answer", generation=n, content_type="audio/wav")
+        return sum(sizes) - (WAV_HEADER if wav and sizes else 0)
 
     def no_complaints(self) -> None:
         """The client broke none of the provider's rules."""
@@ -112,10 +156,23 @@ class World:
 
     def trace(self) -> Trace:
         """Return what must be the same on every runtime."""
-        trace: Trace = {"wire": _wire(self.sim.log), "dials": self.sim.dials}
+        trace: Trace = {"wire": self._wire(), "dials": self.connections}
         for n, take in enumerate(self.takes):
             trace |= {f"{n} {name}": fact for name, fact in take.facts().items()}
         return trace
+
+    def _wire(self) -> list[list[str]]:
+        """Return what the client sent: a list for each connection and generation, without ids."""
+        groups: dict[object, list[str]] = {}
+        for number, record in enumerate(self.records("recv")):
+            if record["frame"] in self._goodbyes:
+                continue  # whether one outruns the end of its wire is chance
+            frame = json.dumps(record["frame"], sort_keys=True)
+            id = _ID.search(frame)
+            # And so is which connection of several to a host serves a request.
+            whose = number if self.http else (record["conn"], id and id[0])
+            groups.setdefault(whose, []).append(_ID.sub("ID", frame))
+        return sorted(groups.values())
 
 
 class Take:
@@ -155,9 +212,15 @@ class Take:
             pass
         return self
 
-    def interrupt(self) -> Self:
-        self.report = self.speech.interrupt()
+    async def sent(self, n: int) -> Self:
+        """Read on until all audio is read that was sent of the provider's *n*-th generation."""
+        while len(self.audio) < self.world.audio_of(n):
+            await self.read(1)
         return self
+
+    def interrupt(self) -> Interruption:
+        self.report = self.speech.interrupt()
+        return self.report
 
     async def received(self) -> Self:
         """Wait until all audio is in the client, read or not."""
@@ -223,37 +286,36 @@ class Take:
         """Return what must be the same on every runtime."""
         outcome = self.speech.outcome
         return {
-            "chunks": [(c.start, len(c.data), _rounded(c.marks)) for c in self.chunks],
+            "chunks": self._cut(),
             "heard": self.heard,
             # Of others, what came and was not read is chance.
-            "marks": _rounded(self.speech.marks) if outcome is Outcome.COMPLETED else None,
+            "marks": rounded(self.speech.marks) if outcome is Outcome.COMPLETED else None,
             "outcome": outcome and outcome.name,
-            "error": self.error and _facts_of(self.error),
+            "error": self.error and facts_of(self.error),
             "report": self.report,
             "attempts": self.speech.metrics.attempts,
             "characters": self.speech.metrics.characters,
         }
 
+    def _cut(self) -> list[object]:
+        """Return the chunks; of an answer over HTTP, which is cut by chance, all in one."""
+        if not self.world.http:
+            return [(c.start, len(c.data), rounded(c.marks)) for c in self.chunks]
+        marks = rounded(mark for chunk in self.chunks for mark in chunk.marks)
+        return [(len(self.audio), marks)]
 
-def _rounded(marks: Iterable[Mark]) -> list[tuple[str, float, float]]:
+
+def rounded(marks: Iterable[Mark]) -> list[tuple[str, float, float]]:
+    """Return *marks* as they can be compared."""
     return [(mark.text, round(mark.start, 6), round(mark.stop, 6)) for mark in marks]
 
 
-def _facts_of(exc: BaseException) -> dict[str, object]:
+def facts_of(exc: BaseException) -> dict[str, object]:
+    """Return what must be the same of an error on every runtime."""
     names = ("provider", "phase", "attempt", "retryable", "retry_after", "code", "status")
     found: dict[str, object] = {name: getattr(exc, name, None) for name in names}
     delivered = exc.delivered if isinstance(exc, Error) else None
     return {"type": type(exc).__name__, **found, "delivered": delivered}
-
-
-def _wire(log: Iterable[Record]) -> list[list[str]]:
-    """Return what the client sent: a list for each connection and generation, without ids."""
-    groups: dict[object, list[str]] = {}
-    for record in records(log, "recv"):
-        frame = json.dumps(record["frame"], sort_keys=True)
-        id = _ID.search(frame)
-        groups.setdefault((record["conn"], id and id[0]), []).append(_ID.sub("ID", frame))
-    return sorted(groups.values())
 
 
 def records(log: Iterable[Record], event: str, **facts: object) -> list[Record]:
@@ -265,9 +327,11 @@ def records(log: Iterable[Record], event: str, **facts: object) -> list[Record]:
     ]
 
 
-def _all_gone(log: list[Record]) -> bool:
+def all_gone(log: list[Record]) -> bool:
     """Tell whether the client has left every connection that it dialled."""
     ends = [*records(log, "lost"), *records(log, "close", by="client")]
+    # One that is deaf by a fault does not hear of it.
+    ends += [r for r in records(log, "fault") if str(r["fault"]).startswith("silence")]
     return {r["conn"] for r in records(log, "dial")} == {r["conn"] for r in ends}
 
 
@@ -316,6 +380,7 @@ def play(
     pool: PoolLimits | None = None,
     retry: RetryPolicy | None = None,
     timeouts: Timeouts | None = None,
+    api_key: str | Callable[[], str] = KEY,
 ) -> Trace:
     """
     Play *script* on *runtime* with a client of *adapter*; return the trace.
@@ -337,18 +402,22 @@ def play(
             stage.client(
                 adapter,
                 base_url=sim.url,
-                api_key=KEY,
+                api_key=api_key,
                 pool=pool or PoolLimits(min_idle=0),
                 retry=retry or RetryPolicy(base=0.001),
                 timeouts=timeouts or Timeouts(),
             ),
+            adapter,
         )
         try:
             await script(world)
         finally:
             await world.close()
-            await world.seen(_all_gone, DEADLINE / 2)
         return world.trace()
 
     with sim:
-        return stage.run(whole())
+        before = leaks.snapshot()
+        trace = stage.run(whole())
+        left = leaks.since(before, GRACE)
+        assert not left, f"the client left behind: {', '.join(left)}"
+    return trace

@@ -81,6 +81,11 @@ class Use:
         self._requests += 1
         self.heard = False
 
+    @property
+    def taken(self) -> bool:
+        """Whether any request has used it."""
+        return self._requests > 0
+
     def stale(self, exc: Exception) -> bool:
         """
         Return whether *exc* means no more than that nobody had used it for long.

@@ -90,7 +90,7 @@ class Http:
 
     def __init__(self) -> None:
         self._pool = _Pool()
-        self._closed = False
+        self.closed = False
 
     def connect(
         self, target: Target, timeout: float, cancelled: Callable[[], bool] | None = None
@@ -104,18 +104,13 @@ class Http:
         return HttpTransport(self, prepare(target, default_context), timeout, cancelled)
 
     def close(self) -> None:
-        """Close the connections; a request that uses one ends with it."""
-        self._closed = True
+        """Close the connections; a request ends with its own, or closes it if it is yet to come."""
+        self.closed = True
         with _quietly():
             self._pool.close()
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         return self._pool.handle_request(request)
-
-    def tidy(self) -> None:
-        """A request is done."""
-        if self._closed:
-            self.close()
 
 
 class HttpTransport:
@@ -142,6 +137,7 @@ class HttpTransport:
         self._doomed = False
         self._over = False
         self._afresh = False
+        self._opened: list[_Stream] = []
         self._stream: _Stream | None = None
 
     def __repr__(self) -> str:
@@ -159,7 +155,10 @@ class HttpTransport:
         finally:
             _current.reset(token)
             self.detach()
-            self._http.tidy()
+            for stream in self._opened:
+                # A pool that is closed knows nothing of a connection that was made meanwhile.
+                if self._http.closed or not stream.taken:
+                    stream.close()
             sink.lost(fault)
 
     def _answer(self, sink: Sink) -> _Fault:
@@ -236,22 +235,18 @@ class HttpTransport:
 
     # -- what the sockets ask
 
-    def open(self) -> Wire:
+    def open(self) -> _Stream:
         """Connect. Raises `DialError`, `GaveUp`."""
         self._afresh = False
         order = self._order
         budget = Budget(self._timeout, self._given_up)
         sock = open_socket(order.where, order.proxy, order.context, budget)
-        return Wire(sock, order.send_timeout)
+        self._opened.append(_Stream(Wire(sock, order.send_timeout), order.where))
+        return self._opened[-1]
 
     def passes_over(self, where: Endpoint) -> bool:
         """Return whether it wants no connection to *where* that others have used."""
         return self._afresh and where == self._order.where
-
-    @property
-    def where(self) -> Endpoint:
-        """Where the request goes."""
-        return self._order.where
 
     def _given_up(self) -> bool:
         return self._doomed or (self._cancelled is not None and self._cancelled())
@@ -321,8 +316,7 @@ class _Pool(httpx.HTTPTransport):
 
 class _Network(httpcore.NetworkBackend):
     def connect_tcp(self, *args: object, **kwargs: object) -> httpcore.NetworkStream:
-        transport = _current.get()
-        return _Stream(transport.open(), transport.where)
+        return _current.get().open()
 
 
 class _Stream(httpcore.NetworkStream, Use):
@@ -379,6 +373,7 @@ class AsyncHttp:
 
     def __init__(self) -> None:
         self._pool = _AsyncPool()
+        self.closed = False
 
     async def connect(self, target: Target, timeout: float) -> AsyncHttpTransport:
         """
@@ -390,7 +385,8 @@ class AsyncHttp:
         return AsyncHttpTransport(self, prepare(target, default_context), timeout)
 
     async def aclose(self) -> None:
-        """Close the connections; a request that uses one ends with it."""
+        """Close the connections; a request ends with its own, or closes it if it is yet to come."""
+        self.closed = True
         with _quietly():
             await self._pool.aclose()
 
@@ -411,6 +407,7 @@ class AsyncHttpTransport:
         self._doomed = False
         self._over = False
         self._afresh = False
+        self._opened: list[_AsyncStream] = []
         self._stream: _AsyncStream | None = None
 
     def __repr__(self) -> str:
@@ -435,6 +432,11 @@ class AsyncHttpTransport:
             self._over = True
             self._stream = None
             _current_task.reset(token)
+            with anyio.CancelScope(shield=True):
+                for stream in self._opened:
+                    # As above; and a task may be cancelled between its dial and the first use.
+                    if self._http.closed or not stream.taken:
+                        await stream.aclose()
         sink.lost(Closed(None) if self._doomed else fault)
 
     async def _answer(self, sink: Sink) -> _Fault:
@@ -500,7 +502,8 @@ class AsyncHttpTransport:
         self._afresh = False
         with anyio.move_on_after(self._timeout):
             stream = await _open_stream(self._order)
-            return _AsyncStream(stream, self._order)
+            self._opened.append(_AsyncStream(stream, self._order))
+            return self._opened[-1]
         raise DialError(connect_timeout(self._timeout))
 
     def passes_over(self, where: Endpoint) -> bool:

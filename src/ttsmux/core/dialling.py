@@ -1,0 +1,184 @@
+"""
+When to dial, for whom, and who has to make room.
+
+For those who wait, then for those who asked to have connections ready, then to keep spares; within
+the limits of the client and of its provider, and not before a backoff is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ..settings import Interrupt
+from . import spares
+from .connection import Connection
+from .crowd import Crowd, mark
+from .lane import Lane, Prewarm
+from .states import Trust
+
+if TYPE_CHECKING:
+    from .pool import Pool
+
+_LANE_KEPT_WARM = 600.0
+"""Seconds for which a lane other than the last one used is given spares."""
+
+
+class Dialler:
+    """The part of the pool's decision that is about connections there are not, or not for long."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.opening = True
+        """Whether there may be room for those that lack a connection."""
+        self.room_came = False
+        """Whether there may be room for spares."""
+        self.hungry: dict[Lane, None] = {}
+        """Lanes that lack a connection: to be looked at again when there may be room."""
+        self._pool = pool
+
+    def decide(self, lanes: dict[Lane, None], now: float) -> None:
+        """Dial what *lanes* need, and whatever there is room for now."""
+        self.dial_for_waiters(lanes, now)
+        self.dial_for_prewarms(now)
+        self.dial_for_spares(lanes, now)
+        self.hurry(now)
+
+    def dial_for_waiters(self, lanes: dict[Lane, None], now: float) -> None:
+        """Dial for those whom no seat that is free or coming will serve."""
+        if self.opening:
+            # What changed elsewhere may have made room for those that lack a connection.
+            self.opening, lanes = False, lanes | self.hungry
+        for lane in sorted(lanes, key=lambda lane: lane.line.turn):
+            waiting, supply = len(lane.line), lane.sums.supply
+            if waiting:
+                self._pool.use(lane, now)
+            while supply < waiting and self.dial(lane, now, evict=True):
+                supply += lane.plan.traits.seats
+            mark(self.hungry, lane, supply < waiting)
+
+    def dial_for_prewarms(self, now: float) -> None:
+        for prewarm in self._pool.prewarms:
+            lane = prewarm.lane
+            if prewarm.due <= now:
+                continue
+            while lane.sums.warm < self.wanted(prewarm, now):
+                if not self.dial(lane, now):
+                    break
+
+    def wanted(self, prewarm: Prewarm, now: float) -> int:
+        """Return the connections a prewarm stands for: those asked for, and spares behind them."""
+        lane, fixed = prewarm.lane, self._pool.settings.pool.min_idle
+        seats = spares.target(lane, fixed, mutes=self._mutes(lane), now=now)
+        behind = -(-seats // lane.plan.traits.seats)
+        return min(prewarm.wanted + behind, self._most(lane))
+
+    def dial_for_spares(self, lanes: Iterable[Lane], now: float) -> None:
+        """Keep spare seats in the lanes in use. Never at the cost of another connection."""
+        if self.room_came:
+            # Also where there was none for them.
+            self.room_came, lanes = False, reversed(self._pool.lanes.values())
+        latest = next(reversed(self._pool.lanes.values()), None)
+        for lane in sorted(lanes, key=lambda lane: lane.used_at, reverse=True):
+            if lane is not latest and now >= lane.used_at + _LANE_KEPT_WARM:
+                break
+            if lane.blocked or now < lane.spares_from or not lane.plan.traits.reusable:
+                continue
+            while self._short(lane, now) and self.dial(lane, now):
+                pass
+
+    def _short(self, lane: Lane, now: float) -> bool:
+        # A barrier comes back as a seat, if the provider has ever kept its word.
+        acknowledges = self._pool.trust(lane.plan) in (Trust.GIVEN, Trust.EARNED)
+        fixed, mutes = self._pool.settings.pool.min_idle, self._mutes(lane)
+        return spares.short(lane, fixed, mutes=mutes, acknowledges=acknowledges, now=now)
+
+    def _mutes(self, lane: Lane) -> bool:
+        """Return whether an interruption there leaves the connection to the next speech."""
+        return lane.plan.traits.ids and self._pool.policy(lane.plan) is not Interrupt.DISCARD
+
+    def dial(self, lane: Lane, now: float, *, evict: bool = False) -> bool:
+        """Begin a dial if backoff and limits allow it."""
+        if now < lane.not_before or (lane.failures and lane.sums.coming):
+            return False
+        if (crowd := self.full(lane)) is not None:
+            if evict:
+                self._evict(lane, crowd, now)
+            return False
+        self._pool.counts.dials += 1
+        conn = Connection(self._pool.counts.dials, lane, self._pool, lane.refresh, now)
+        lane.refresh = False
+        lane.connections.append(conn)
+        for crowd in lane.crowds:
+            crowd.connections.append(conn)
+        self._pool.changed(conn)
+        self._pool.count(now)
+        return True
+
+    def _most(self, lane: Lane) -> int:
+        """Return how many connections *lane* may have at most."""
+        allowed, most = lane.plan.traits.connections, self._pool.settings.pool.max_size
+        return most if allowed is None else min(allowed, most)
+
+    def full(self, lane: Lane) -> Crowd | None:
+        """Return those of which one must go before *lane* may have another; None if it may."""
+        everyone, mine = lane.crowds
+        allowed = lane.plan.traits.connections
+        if allowed is not None and len(mine.connections) >= allowed:
+            return mine
+        return everyone if len(everyone.connections) >= self._pool.settings.pool.max_size else None
+
+    def _evict(self, lane: Lane, crowd: Crowd, now: float) -> None:
+        """
+        Make room for *lane* in *crowd*: hang up what another lane has had idle for longest.
+
+        Where nothing is idle, a lane that is never short of speeches must not keep out for ever who
+        came before them: the connection that will be the first to be done takes no more.
+        """
+        if crowd.sums.closing:
+            return  # room is on its way
+        # Two that have nothing to say yet must not take each other's connection in turns.
+        urgent = bool(lane.line.urgent)
+        idle = (c for c in crowd.idle if c.lane is not lane and (urgent or not c.lane.line.hopeful))
+        goes = next(idle, None)
+        if goes is None and not crowd.sums.draining:  # else there will be room
+            later = self._lanes_behind(lane, now)
+            busy = (
+                [c for c in crowd.connections if c.lane in later and c.retirable] if later else []
+            )
+            goes = min(busy, key=lambda conn: len(conn.live), default=None)
+        if goes is not None:
+            goes.doom("another voice needs the room", now)
+            self._pool.count(now)
+
+    def _lanes_behind(self, lane: Lane, now: float) -> set[Lane]:
+        """Return the lanes in which nobody waits who came before the first of *lane*."""
+        if not lane.line.urgent or now < lane.overtaken_until:
+            return set()
+        turn = lane.line.turn
+        return {other for other in self._pool.lanes.values() if other.line.turn > turn}
+
+    def hurry(self, now: float) -> None:
+        """
+        Cut barriers short where their room is needed.
+
+        That is, for a speech that has nowhere else to go; or for a spare, as long as the provider
+        has never acknowledged anything.
+        """
+        room = self._pool.crowd.sums.closing + sum(conn.hurried for conn in self._pool.barriers)
+        for conn in list(self._pool.barriers):
+            lane = conn.lane
+            if conn.hurried or self.full(lane) is None:
+                continue
+            untrue = self._pool.trust(lane.plan) in (Trust.UNTRIED, Trust.BROKEN)
+            if len(lane.line.urgent) > room and not lane.sums.supply:
+                room += 1  # one for each who waits, and no more
+                conn.hurry(now)
+            elif untrue and self._short(lane, now):
+                conn.hurry(now)
+            self._pool.count(now)
+
+    def retire_outdated(self, now: float) -> None:
+        """Hang up what is idle for too long or too old, once its replacement is up or failed."""
+        for conn in list(self._pool.outdated):
+            if not conn.lane.sums.coming:
+                conn.doom("idle or old", now)

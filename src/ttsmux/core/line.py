@@ -1,0 +1,109 @@
+"""
+Who waits in a lane, first come, first served.
+
+Nothing that is done for each input goes through all of them: thousands may wait.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .speech import Speech
+
+_DEAD = 64
+
+
+class Line:
+    """
+    Speeches that wait for a connection of one lane.
+
+    Each has a *place*, a number that is lower the sooner it is its turn, whichever the lane.
+    """
+
+    def __init__(self) -> None:
+        self.urgent: dict[Speech, int] = {}
+        """Those with something to say."""
+        self.hopeful: OrderedDict[Speech, int] = OrderedDict()
+        """Those without text yet: a connection is dialled for them, not reserved."""
+        # Heaps of the urgent; who has left is dropped when it comes up.
+        self._order: list[tuple[int, Speech]] = []
+        self._ready: list[tuple[int, Speech]] = []
+        self._resting: list[tuple[float, int, Speech]] = []
+        """Those that are begun again later, by the time."""
+
+    def __len__(self) -> int:
+        return len(self.urgent) + len(self.hopeful)
+
+    def __iter__(self) -> Iterator[Speech]:
+        """Go through all of them in the order of their turns."""
+        return chain(sorted(self.urgent, key=self.urgent.__getitem__), self.hopeful)
+
+    @property
+    def first(self) -> Speech | None:
+        """Who of the urgent comes first, resting or not."""
+        return self._top(self._order)
+
+    @property
+    def ready(self) -> Speech | None:
+        """Who takes the next seat."""
+        return self._top(self._ready)
+
+    def _top(self, heap: list[tuple[int, Speech]]) -> Speech | None:
+        while heap:
+            place, speech = heap[0]
+            if self.urgent.get(speech) == place:
+                return speech
+            heapq.heappop(heap)
+        return None
+
+    @property
+    def turn(self) -> tuple[bool, float]:
+        """The place of this line among those of all lanes: urgent ones come first."""
+        if (first := self.first) is not None:
+            return False, self.urgent[first]
+        return True, next(iter(self.hopeful.values()), float("inf"))
+
+    def join(self, speech: Speech, place: int, now: float) -> None:
+        """Wait for a seat; at the front if *place* is lower than any."""
+        self.urgent[speech] = place
+        heapq.heappush(self._order, (place, speech))
+        if speech.not_before > now:
+            heapq.heappush(self._resting, (speech.not_before, place, speech))
+        else:
+            heapq.heappush(self._ready, (place, speech))
+
+    def leave(self, speech: Speech) -> bool:
+        """Wait no more; tell whether *speech* did."""
+        if self.hopeful.pop(speech, None) is not None:
+            return True
+        if self.urgent.pop(speech, None) is None:
+            return False
+        if len(self._order) > 2 * len(self.urgent) + _DEAD:
+            self._clear_out()
+        return True
+
+    def _clear_out(self) -> None:
+        """Drop who has left: what is over must not be kept for as long as somebody waits."""
+        urgent = self.urgent
+        self._order = [entry for entry in self._order if urgent.get(entry[1]) == entry[0]]
+        self._ready = [entry for entry in self._ready if urgent.get(entry[1]) == entry[0]]
+        self._resting = [entry for entry in self._resting if urgent.get(entry[2]) == entry[1]]
+        heapq.heapify(self._order)
+        heapq.heapify(self._ready)
+        heapq.heapify(self._resting)
+
+    def wake(self, now: float) -> None:
+        """Have those be ready who have rested for long enough."""
+        while self._resting and self._resting[0][0] <= now:
+            _, place, speech = heapq.heappop(self._resting)
+            heapq.heappush(self._ready, (place, speech))
+
+    @property
+    def next_alarm(self) -> float | None:
+        """When somebody has rested for long enough, or would have."""
+        return self._resting[0][0] if self._resting else None
