@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from .client.sync import Client as Client
     from .client.sync import Speech as Speech
     from .core.ledger import Interruption as Interruption
-    from .core.pool import PoolStats as PoolStats
     from .core.speech import Metrics as Metrics
+    from .core.stats import PoolStats as PoolStats
     from .errors import AtCapacity as AtCapacity
     from .errors import AuthError as AuthError
     from .errors import BusyResource as BusyResource
@@ -114,7 +114,7 @@ _WHERE = {
     "Client": "client.sync",
     "Speech": "client.sync",
     "Interruption": "core.ledger",
-    "PoolStats": "core.pool",
+    "PoolStats": "core.stats",
     "Metrics": "core.speech",
     "Interrupt": "settings",
     "PoolLimits": "settings",

@@ -561,7 +561,13 @@ class Adapter(abc.ABC):
 
     @abc.abstractmethod
     def text(self, gen: Generation, piece: str) -> Iterable[Frame]:
-        """Send a piece of text, never blank and never longer than `Traits.max_text`."""
+        """
+        Send a piece of text, never blank and never longer than `Traits.max_text`.
+
+        Raises:
+            InvalidText: the provider would not take it, such as a text that is too long as a whole.
+                The speech ends with that; what was sent of it is interrupted.
+        """
 
     def flush(self, gen: Generation) -> Iterable[Frame]:
         """Ask for the audio of everything sent so far."""

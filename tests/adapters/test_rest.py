@@ -343,11 +343,15 @@ def test_xai_audio_in_another_encoding_is_not_played(kind: str) -> None:
 
 def test_xai_timed_audio_in_another_encoding_is_not_played() -> None:
     adapter = attrs.evolve(xai, with_timestamps=True)
-    for kind in ("audio/mpeg", "audio/basic"):
+    for kind in ("audio/mpeg", "audio/basic", "audio/wav", "audio/ogg", "audio/MPEG",
+                 "audio/mpeg; x=1", " Audio/X-WAV;codec=1", "text/html"):  # fmt: skip
         body = json.dumps({"audio": "AAA=", "content_type": kind}).encode()
-        with pytest.raises(RemoteProtocolError, match=f"{kind}, not the audio asked for"):
+        named = kind.partition(";")[0].strip().lower()
+        with pytest.raises(RemoteProtocolError, match=f"{named}, not the audio asked for") as info:
             read(adapter, body, "application/json")
-    for kind in ("audio/pcm", "audio/x", 7, None):
+        assert not info.value.retryable
+    bare = "audio/pcm", "audio/PCM;rate=24000", "application/octet-stream", "audio/x", "", 7, None
+    for kind in bare:
         body = json.dumps({"audio": "AAA=", "content_type": kind}).encode()
         assert sound(read(adapter, body, "application/json")) == b"\0\0"
 

@@ -48,6 +48,7 @@ from ttsmux.errors import (
     Error,
     GenerationError,
     HandshakeError,
+    InvalidText,
     InvalidVoice,
     NotFoundError,
     QuotaError,
@@ -57,6 +58,7 @@ from ttsmux.errors import (
 from ttsmux.settings import PoolLimits, RetryPolicy
 from ttsmux.simulate import PROVIDERS, Simulator
 from ttsmux.simulate.engines.tone import decode_text
+from ttsmux.simulate.log import Record
 
 TIMEOUT = 5.0
 KEY = "a-secret-api-key"
@@ -564,6 +566,31 @@ def test_elevenlabs_a_close_that_overtakes_its_text(race: str) -> None:
         assert signals
 
 
+@pytest.mark.parametrize("endpoint", ["multi", "single"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "One two three.",
+        "One two three. \n",
+        ["One ", "two", " three."],
+        ["One two ", "three.", " "],
+    ],
+    ids=["whole", "space behind it", "pieces", "space as a piece"],
+)
+def test_elevenlabs_a_text_of_just_the_limit(endpoint: str, text: str | list[str]) -> None:
+    """Both take it, whatever space is put behind it; one character more is never sent."""
+    most = len("One two three.")
+    adapter = ElevenLabs(voice="any", endpoint=endpoint, max_characters=most)  # type: ignore[arg-type]
+    with (
+        Simulator("elevenlabs", max_characters=most) as sim,
+        Client(adapter, base_url=sim.url, api_key=KEY) as client,
+    ):
+        assert decode_text(client.speak(text).read(), 24000) == "One two three."
+        with pytest.raises(InvalidText, match=f"a speech has {most} characters at most here"):
+            client.speak("One two, three.").read()
+        assert violations(sim) == []
+
+
 def test_elevenlabs_an_interruption() -> None:
     """Late audio comes under its id to its end, beside the next one."""
     f, g = begin(eleven, "g1"), begin(eleven, "g2")
@@ -1069,19 +1096,49 @@ def test_sm_refused_upgrades(shape: str) -> None:
         assert refused(sim, sm).error.retryable
 
 
+def refusals(log: list[Record]) -> list[object]:
+    return [record["status"] for record in log if record["event"] == "refused"]
+
+
 def test_sm_a_speech_waits_for_the_connection_of_another_program() -> None:
     """A refused upgrade asks for a minute; the place is free as soon as the other one hangs up."""
     # More tries than it can take: how long the other program needs is not the test's business.
-    patient = {"retry": RetryPolicy(attempts=100), "pool": PoolLimits(acquire_timeout=60)}
+    patient, retry = PoolLimits(acquire_timeout=60), RetryPolicy(attempts=100)
     with (
         Simulator("sm", max_connections=1) as sim,
-        Client("sm", base_url=sim.url, api_key=KEY, **patient) as client,
+        Client("sm", base_url=sim.url, api_key=KEY, pool=patient, retry=retry) as client,
     ):
         with dial(sim, sm):
             speech = client.speak("Here I am.")
-            (refused,) = sim.wait_for(lambda log: [r for r in log if r["event"] == "refused"][:1])
-            assert refused["status"] == 429
+            sim.wait_for(lambda log: len(refusals(log)) >= 2, 60)
+            assert set(refusals(sim.log)) == {429}
         assert decode_text(speech.read(), 22050) == "Here I am."
+
+
+def test_elevenlabs_a_text_that_is_too_long_costs_its_speech_only() -> None:
+    """Its context is closed, or was never opened; the socket and its neighbour go on."""
+    adapter = ElevenLabs(voice="V1", max_characters=60)
+    with (
+        Simulator("elevenlabs", rtf=0.2) as sim,
+        Client(adapter, base_url=sim.url, api_key=KEY, pool=PoolLimits(min_idle=0)) as client,
+    ):
+        neighbour = client.speak("A neighbour who speaks on and on, and then on.")
+        next(neighbour)
+        with pytest.raises(InvalidText):
+            client.speak("long " * 20).read()
+        pushed = client.speak()
+        pushed.write("The beginning of it is fine. ")
+        pushed.flush()
+        next(pushed)
+        pushed.write("But what follows is more than it takes. ")
+        with pytest.raises(InvalidText):
+            list(pushed)
+        assert decode_text(neighbour.read(), 24000).endswith("and then on.")
+        assert decode_text(client.speak("And next.").read(), 24000) == "And next."
+        assert sim.dials == 1
+        opened = {r["generation"] for r in sim.log if r["event"] == "generation"}
+        assert len(opened) == 3, "the whole one was never begun"
+        assert not [r for r in sim.log if r["event"] == "violation"]
 
 
 @pytest.mark.parametrize("shape", ["flat", "untyped", "nested"])

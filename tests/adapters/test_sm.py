@@ -37,6 +37,7 @@ from ttsmux.errors import (
     NotFoundError,
     RateLimitError,
     RemoteProtocolError,
+    WrongType,
 )
 from ttsmux.settings import Interrupt
 
@@ -227,6 +228,8 @@ def test_connections_are_told_apart_by_what_is_frozen_with_them() -> None:
         ({"text_field": ""}, "text_field cannot be ''"),
         ({"speed_field": ""}, "speed_field cannot be ''"),
         ({"end_event": ""}, "end_event is at least one name"),
+        ({"end_event": [""]}, "end_event is at least one name"),
+        ({"end_event": " , "}, "end_event is at least one name"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, object], words: str) -> None:
@@ -244,6 +247,14 @@ def test_options_of_another_type(options: dict[str, object]) -> None:
     """Each says what it takes."""
     with pytest.raises(TypeError, match="takes"):
         make(**options)
+
+
+@pytest.mark.parametrize("name", ["end_event", "error_event", "ready_event"])
+@pytest.mark.parametrize("value", [5, True, False, [None], b"done"])
+def test_names_of_events_of_another_type(name: str, value: object) -> None:
+    """The option is named, whatever it was given."""
+    with pytest.raises(WrongType, match=f"{name} takes a str"):
+        make(**{name: value})
 
 
 # --- messages to the server -----------------------------------------------------------------------
@@ -340,8 +351,12 @@ def test_names_of_events_can_be_changed() -> None:
 
 
 def test_several_names_of_events() -> None:
-    """As a list, or as a command line has them."""
-    for ends, errors in ((["done", "over"], ("fail", "error")), ("done,over", "fail,error")):
+    """As a list, or as a command line has them; spaces around them are none of theirs."""
+    for ends, errors in (
+        (["done", "over"], ("fail", "error")),
+        ("done,over", "fail,error"),
+        (" done , over, ", [" fail", "", "error "]),
+    ):
         other = make(end_event=ends, error_event=errors, ready_event="hello,authenticated")
         ended = decode(other, {"type": "done"}, {"type": "over"})
         assert ended == [OutputEnd(), OutputEnd()]
@@ -462,15 +477,27 @@ def test_how_far_an_error_reaches() -> None:
         (4401, "", AuthError, False),
         (1008, "too many concurrent connections", ConcurrencyLimitError, True),
         (1008, "connection limit reached", ConcurrencyLimitError, True),
+        (1008, "too many concurrent requests", ConcurrencyLimitError, True),
+        (1008, "limit reached", ConcurrencyLimitError, True),
+        (1008, "rate limit exceeded: 60 requests per minute", RateLimitError, True),
+        (1008, "Rate limit exceeded, closing the connection", RateLimitError, True),
+        (1008, "Too many requests", RateLimitError, True),
+        (1008, "Input text too long: limit is 10000", InvalidText, False),
+        (1008, "text is too long", InvalidText, False),
+        (1008, "limit of 10000 characters", InvalidText, False),
+        (1008, "invalid characters in key", AuthError, False),
+        (1008, "nothing was said for too long", AuthError, False),
     ],
 )
 @pytest.mark.parametrize("busy", [True, False])
 def test_closes(
     code: int | None, reason: str, kind: type[Error], retryable: bool, busy: bool
 ) -> None:
-    """A policy violation is the key's, unless the words say that it is a limit."""
-    error = close(sm, code, reason, busy=busy).error
-    assert (type(error), error.retryable) == (kind, retryable)
+    """A policy violation is the key's, unless the words say that it is a limit, and of what."""
+    for adapter in (sm, SM(auth="first-message")):
+        error = close(adapter, code, reason, busy=busy).error
+        assert (type(error), error.retryable) == (kind, retryable)
+        assert error.retry_after == (0.35 if kind is ConcurrencyLimitError else None)
 
 
 def test_a_close_where_there_is_no_key() -> None:
@@ -568,8 +595,9 @@ def test_one_connection_too_many(body: str) -> None:
         error = adapter.verdict(failed, busy=False).error
         assert (type(error), error.retryable) == (ConcurrencyLimitError, True)
         assert (error.retry_after, error.phase) == (0.35, "dial")
-        said = attrs.evolve(failed, headers={"retry-after": "7"})
-        assert adapter.verdict(said, busy=False).error.retry_after == 7.0, "that is meant"
+        for seconds in (0, 7, 61, 120, 3600):
+            said = attrs.evolve(failed, headers={"retry-after": str(seconds)})
+            assert adapter.verdict(said, busy=False).error.retry_after == seconds, "that is meant"
     unsaid = attrs.evolve(failed, headers={})
     assert sm.verdict(unsaid, busy=False).error.retry_after == 0.35
     patient = SM(redial_after=None)
@@ -577,7 +605,16 @@ def test_one_connection_too_many(body: str) -> None:
     assert SM(redial_after=0).verdict(failed, busy=False).error.retry_after == 0
 
 
-@pytest.mark.parametrize("body", ["", '{"error":"rate_limit_exceeded","detail":"Slow down"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        '{"error":"rate_limit_exceeded","detail":"Slow down"}',
+        "Too Many Requests",
+        '{"detail":"too many requests"}',
+        "<html><title>429 Too Many Requests</title><h1>Too Many Requests</h1></html>",
+    ],
+)
 def test_a_429_that_says_nothing(body: str) -> None:
     """At an upgrade there are connections to count; over REST there are requests."""
     failed = DialFailure(status=429, body=body, headers={"retry-after": "60"})
@@ -585,6 +622,35 @@ def test_a_429_that_says_nothing(body: str) -> None:
     assert (type(error), error.retry_after) == (ConcurrencyLimitError, 0.35)
     error = sm.rest().verdict(failed, busy=False).error
     assert (type(error), error.retry_after) == (RateLimitError, 60.0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Too many requests: 60 a minute",
+        "Too Many Requests (token budget): 50000 tokens",
+        '{"error":"rate_limit_exceeded","detail":"60 requests a minute"}',
+    ],
+)
+def test_a_429_that_speaks_of_requests(body: str) -> None:
+    """Beside the phrase that every 429 has; then the minute is meant."""
+    failed = DialFailure(status=429, body=body, headers={"retry-after": "60"})
+    for adapter in (sm, sm.rest()):
+        error = adapter.verdict(failed, busy=False).error
+        assert (type(error), error.retry_after) == (RateLimitError, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("invalid_voice", InvalidVoice), ("unauthorized", AuthError), ("text_too_long", InvalidText)],
+)
+def test_a_429_with_a_code_of_its_own(code: str, kind: type[Error]) -> None:
+    """That is what it is about, whatever the words and the status say."""
+    body = f'{{"error":{{"code":"{code}","message":"no, on none of your connections"}}}}'
+    failed = DialFailure(status=429, body=body, headers={"retry-after": "60"})
+    for adapter in (sm, sm.rest()):
+        error = adapter.verdict(failed, busy=False).error
+        assert (type(error), error.retryable) == (kind, False)
 
 
 def test_a_dial_without_an_answer() -> None:

@@ -54,7 +54,7 @@ def play(
     """
     Play *script* with a client over HTTP, and see that it leaves nothing open.
 
-    If *streamed*, audio comes while it is made wherever that is not known to be otherwise.
+    If *streamed*, audio comes while it is made, also where the provider waits for all of it.
     """
     server: str | type[Provider] = Streaming if streamed and provider == "sm" else provider
     sim = simulator(server, **options)

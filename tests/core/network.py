@@ -37,6 +37,7 @@ from ttsmux.core.connection import Connection
 from ttsmux.core.effects import Dial, Effect, Event, HangUp, Report, Send, Wake
 from ttsmux.core.lane import Ticket
 from ttsmux.core.mux import Mux
+from ttsmux.core.pool import Pool
 from ttsmux.core.route import Route
 from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import ConnectionState, SpeechState
@@ -955,6 +956,19 @@ class Waiter:
         self.waits = not self.over
 
 
+def urgent(pool: Pool) -> list[Speech]:
+    """All who wait for a seat, in the order of their turns."""
+    found: dict[Speech, int] = {}
+    for lane in pool.lanes.values():
+        found |= lane.line.urgent
+    return sorted(found, key=found.__getitem__)
+
+
+def hopeful(pool: Pool) -> list[Speech]:
+    """All who have no text yet."""
+    return [speech for lane in pool.lanes.values() for speech in lane.line.hopeful]
+
+
 class World:
     """Plays a schedule. Everything that happens goes through `input`, which checks the Mux."""
 
@@ -1107,7 +1121,7 @@ class World:
             self.trace.append(f"{self.now:9.4f} > {what.__name__} {args!r}")
         self.steps -= 1
         self.require(self.steps > 0, "no end to it")
-        queue = [(speech, speech.waiting_since or 0.0) for speech in self.pool._seats]
+        queue = [(speech, speech.waiting_since or 0.0) for speech in urgent(self.pool)]
         try:
             return what(*args, now=self.now, **more)
         finally:
@@ -1190,9 +1204,9 @@ class World:
             if waiter.waits:
                 assert waiter.ticket is not None
                 require(not waiter.ticket.done, "nobody woke who waits for a ticket")
-        if pool._seats:
+        if urgent(pool):
             self.check_queue()
-            self.check_room(pool._seats[0])
+            self.check_room(urgent(pool)[0])
         if queue:
             self.check_order(queue)
         self.served.update(c.speech for c in self.callers if c.speech and c.speech.generation)
@@ -1218,7 +1232,7 @@ class World:
 
     def check_queue(self) -> None:
         """Nobody waits while there is a seat."""
-        for speech in self.pool._seats:
+        for speech in urgent(self.pool):
             if speech.not_before <= self.now:
                 lane = self.pool.lanes[speech.plan.key]
                 free = [conn for conn in lane.connections if conn.free_seats > 0]
@@ -1240,7 +1254,7 @@ class World:
     def check_order(self, queue: list[tuple[Speech, float]]) -> None:
         """First come, first served; those who were served before come first."""
         new = [(speech, since) for speech, since in queue if speech not in self.served]
-        left = [(speech.plan.key, since) for speech, since in new if speech in self.pool._seats]
+        left = [(speech.plan.key, since) for speech, since in new if speech in urgent(self.pool)]
         for speech, since in queue:
             if speech.generation is not None:
                 passed = [s for key, s in left if key == speech.plan.key and s < since]
@@ -1249,12 +1263,12 @@ class World:
     def check_dial(self, conn: Connection) -> None:
         """A dial has a reason: somebody waits, a spare is missing, or a prewarm asks for it."""
         lane, pool = conn.lane, self.pool
-        if any(prewarm.lane is lane for prewarm in pool._prewarms) or not lane.plan.traits.reusable:
+        if any(prewarm.lane is lane for prewarm in pool.prewarms) or not lane.plan.traits.reusable:
             return
         fixed = self.schedule.config.pool.min_idle
         seats = lane.plan.traits.seats
         spare = max(4, seats) if fixed is None else fixed
-        waiting = [s for s in (*pool._seats, *pool._hopeful) if s.plan.key == lane.plan.key]
+        waiting = [s for s in (*urgent(pool), *hopeful(pool)) if s.plan.key == lane.plan.key]
         coming = sum(c.coming for c in lane.connections)
         free = sum(c.free_seats for c in lane.connections if not c.outdated)
         limit = lane.plan.traits.max_muted
@@ -1280,14 +1294,14 @@ class World:
             self.require(wanted, f"{links[0].conn!r} was given up: {reason}")
             if reason == "another voice needs the room":
                 key = links[0].conn.plan.key
-                waiting = [s.plan.key for s in (*self.pool._seats, *self.pool._hopeful)]
+                waiting = [s.plan.key for s in (*urgent(self.pool), *hopeful(self.pool))]
                 self.require(any(other != key for other in waiting), "evicted for nobody")
 
     def at_rest(self) -> None:
         """What holds when everybody is done: no seat is taken, nothing is half-way."""
         pool = self.pool
         self.require(not pool.speeches, "a speech that is over is still known")
-        self.require(not pool._seats and not pool._hopeful, "somebody is still in the queue")
+        self.require(not urgent(pool) and not hopeful(pool), "somebody is still in the queue")
         for waiter in self.waiters:
             self.require(waiter.over, "a ticket is still open")
         for conn in pool.connections:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 
-from tests.core.helpers import MULTIPLEXED, Harness, settings, traits
+from tests.core.helpers import LEAN, MULTIPLEXED, Harness, Toy, opened, settings, traits
+from ttsmux.adapter import Closed, DialFailure, Failed, Verdict
 from ttsmux.core.speech import Speech
 from ttsmux.settings import Interrupt
 
@@ -25,6 +26,25 @@ FEW, MANY = 100, 1600
 def steps(what: Callable[[], object]) -> int:
     """Return how many instructions *what* takes."""
     count = 0
+
+    if sys.version_info >= (3, 12):
+        monitoring = sys.monitoring
+        tool, event = monitoring.PROFILER_ID, monitoring.events.INSTRUCTION
+
+        def step(code: CodeType, offset: int) -> None:
+            nonlocal count
+            count += 1
+
+        monitoring.use_tool_id(tool, "steps")
+        monitoring.register_callback(tool, event, step)
+        monitoring.set_events(tool, event)
+        try:
+            what()
+        finally:
+            monitoring.set_events(tool, 0)
+            monitoring.register_callback(tool, event, None)
+            monitoring.free_tool_id(tool)
+        return count
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal count
@@ -182,6 +202,42 @@ def test_who_has_left_is_not_kept() -> None:
         harness.interrupt(harness.speak("Hello. ", line="v0"))
     assert len(line._order) < 200 and len(line._ready) < 200
     assert len(line.urgent) == 1
+
+
+def test_who_left_while_resting_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor somebody who was to be begun again in an hour."""
+    harness = opened(MUTING, LEAN)
+    real = Toy.verdict
+
+    def verdict(self: Toy, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
+        found = real(self, fault, busy)
+        found.error.retry_after = 3600.0
+        return found
+
+    monkeypatch.setattr(Toy, "verdict", verdict)
+    for _ in range(1000):
+        speech = harness.speak("Hello. ")
+        harness.say(harness.on(speech), f"error {harness.id(speech)} generation busy")
+        assert speech.waiting_since is not None
+        harness.interrupt(speech)
+    (lane,) = harness.mux._pool.lanes.values()
+    assert len(lane.line._resting) < 80
+    assert lane.line.next_alarm is None
+
+
+def test_many_voices_that_lack_room_each_look_at_the_connections_only() -> None:
+    """Twice as many that wait for longer than anybody should cost twice as much, not four times."""
+
+    def end(voices: int) -> int:
+        harness = Harness(QUIET, settings(min_idle=0, max_size=1, acquire_timeout=100.0))
+        harness.speak("Busy. ", line="v0")
+        harness.up()
+        waiting = [harness.speak("Hello. ", line="v0") for _ in range(2)]
+        waiting += [harness.speak("Hello. ", end=False, line=f"w{i}") for i in range(voices)]
+        harness.advance(2.0)
+        return steps(lambda: begin(harness, waiting))
+
+    assert end(200) < 5 * end(50)
 
 
 def test_where_somebody_sat_is_not_kept() -> None:

@@ -1,16 +1,24 @@
-"""The sums that the pool decides by are those of its connections, whatever happened."""
+"""
+The sums that the pool decides by are those of its connections, whatever happened.
+
+And nothing is overlooked: whoever looked at everything anew would decide nothing else.
+"""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 
-from tests.core.network import World, random_schedule
+from tests.core.network import Schedule, World, random_schedule
 from ttsmux.core import pool
 from ttsmux.core.connection import Connection
-from ttsmux.core.crowd import NOTHING, Share, share_of
+from ttsmux.core.crowd import Share, share_of
 from ttsmux.core.lane import Lane
+from ttsmux.core.states import ConnectionState
 
 
 class Auditor(World):
@@ -33,6 +41,20 @@ class Auditor(World):
         self.require(set(everyone) == set(pool.connections), "a connection without a lane")
         seatless = sum(lane.seatless for lane in pool.lanes.values())
         self.require(pool._seatless == seatless, "who has no seat")
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Decide as if everything had changed: there is to be nothing left to decide."""
+        pool = self.pool
+        pool.dialler.room_for_waiters = pool.dialler.room_for_spares = True
+        for lane in pool.lanes.values():
+            pool.look_at(lane)
+        for conn in pool.connections:
+            pool.changed(conn)
+        pool.settle(self.now)
+        pool.agenda.arm()
+        overlooked = self.mux.effects()
+        self.require(not overlooked, f"overlooked: {overlooked[:3]}")
 
     def check_best(self, lane: Lane) -> None:
         """The heap has what going through all of them would find."""
@@ -49,13 +71,60 @@ class Auditor(World):
 
 
 def total(connections: list[Connection]) -> Share:
-    shares = [NOTHING, *map(share_of, connections)]
-    return Share._make(map(sum, zip(*shares, strict=True)))
+    """Count from the beginning, one thing after the other."""
+    traits = {conn: conn.plan.traits for conn in connections}
+    free = sum(conn.free_seats for conn in connections)
+    # Those that will have all their seats soon.
+    soon = [conn for conn in connections if conn.coming or conn.watched]
+    seats = sum(traits[conn].seats for conn in soon)
+    behind = [conn for conn in connections if conn.state is ConnectionState.BARRIER]
+    fresh = [min(t.seats, t.max_muted or t.seats) for conn, t in traits.items() if conn.coming]
+    old = sum(conn.free_seats for conn in connections if conn.outdated)
+    return Share(
+        free=free,
+        supply=free + seats,
+        spare=free + seats - old,
+        held=sum(traits[conn].seats for conn in behind),
+        bearable=sum(conn.bearable for conn in connections) + sum(fresh),
+        muted=sum(conn.muted for conn in connections),
+        coming=sum(conn.coming for conn in connections),
+        idle=sum(conn.idle for conn in connections),
+        retirable=sum(conn.retirable for conn in connections),
+        draining=sum(conn.state is ConnectionState.DRAINING for conn in connections),
+        closing=sum(conn.state is ConnectionState.CLOSING for conn in connections),
+    )
 
 
-@pytest.mark.parametrize("seed", range(100))
-def test_the_books_are_right_after_every_step(seed: int) -> None:
-    Auditor(random_schedule(seed)).play()
+def crowded(seed: int) -> Schedule:
+    """A schedule of three voices that have one to three connections between them."""
+    schedule, rng = random_schedule(seed), random.Random(seed)
+    limits = attrs.evolve(schedule.config.pool, max_size=rng.choice((1, 2, 3)))
+    scripts = tuple(attrs.evolve(s, line=rng.choice("abc")) for s in schedule.scripts)
+    config = attrs.evolve(schedule.config, pool=limits)
+    return attrs.evolve(schedule, config=config, scripts=scripts)
+
+
+@pytest.mark.parametrize("schedule", [random_schedule, crowded])
+@pytest.mark.parametrize("seeds", [range(n, n + 10) for n in range(0, 100, 10)])
+def test_nothing_is_overlooked(schedule: Callable[[int], Schedule], seeds: range) -> None:
+    for seed in seeds:
+        Auditor(schedule(seed)).play()
+
+
+@pytest.mark.parametrize("noticed", ["idle", "none"])
+def test_room_that_nobody_hears_of_is_noticed(
+    noticed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deaf(new: Share, old: Share) -> bool:
+        return noticed == "idle" and new.retirable > old.retirable
+
+    def audit() -> None:
+        for seed in range(100):
+            Auditor(crowded(seed)).play()
+
+    monkeypatch.setattr(Share, "leaves_more_than", deaf)
+    with pytest.raises(AssertionError, match="overlooked"):
+        audit()
 
 
 def test_a_wrong_book_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import gc
 import weakref
+from collections.abc import Iterable
 
 import pytest
 
 from tests.core.helpers import MULTIPLEXED, SEQUENTIAL, Toy, opened, settings, traits
-from ttsmux.adapter import Traits
+from ttsmux.adapter import Frame, Generation, Traits
 from ttsmux.core.effects import Agenda
 from ttsmux.core.states import ConnectionState, SpeechState
-from ttsmux.errors import ConfigError, ConnectionLost, Error, InvalidVoice
+from ttsmux.errors import ConfigError, ConnectionLost, Error, InvalidText, InvalidVoice
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), InvalidVoice("not this one")])
@@ -43,6 +44,49 @@ def test_a_failing_adapter_costs_one_speech(
     harness.done(neighbour)
     harness.finish(neighbour)
     assert neighbour.state is SpeechState.COMPLETED and conn.state is ConnectionState.CLOSING
+
+
+@pytest.mark.parametrize("shape", [MULTIPLEXED, SEQUENTIAL])
+def test_a_text_that_is_refused_whole_was_never_begun(
+    shape: Traits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent of it, and its seat is free at once."""
+    harness = opened(shape, settings(min_idle=0))
+    refuse(monkeypatch, "Too long")
+    (conn,) = harness.wires
+    speech = harness.mux.speak({}, harness.now, text=["Too long."])
+    harness.collect()
+    assert isinstance(speech.error, InvalidText) and not harness.frames(conn)
+    assert conn.state is ConnectionState.OPEN and not conn.generations
+    stats = harness.mux.stats()
+    assert stats.leased == stats.released == 1 and stats.held == 0
+    following = harness.speak("Good. ")
+    assert harness.on(following) is conn
+
+
+def test_a_text_that_is_refused_half_way_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As any other: the provider hears of it, and the connection and its neighbours stay."""
+    harness = opened(MULTIPLEXED, settings(min_idle=0))
+    neighbour = harness.speak("Before. ", end=False)
+    refuse(monkeypatch, "Too long")
+    speech = harness.speak("Good. ", end=False)
+    assert speech.generation is not None
+    id, conn = speech.generation.id, harness.on(neighbour)
+    harness.write(speech, "Too long. ")
+    assert isinstance(speech.error, InvalidText)
+    assert harness.frames(conn)[-1] == f"cancel {id}"
+    assert conn.state is ConnectionState.OPEN and conn.muted == 1
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    real = Toy.text
+
+    def text(self: Toy, gen: Generation, piece: str) -> Iterable[Frame]:
+        if words in piece:
+            raise InvalidText("too long")
+        return real(self, gen, piece)
+
+    monkeypatch.setattr(Toy, "text", text)
 
 
 def broken(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:

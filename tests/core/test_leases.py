@@ -170,6 +170,27 @@ def test_giving_all_up_while_leased() -> None:
     harness.collect()
     assert speech.state is SpeechState.FAILED
     assert not harness.mux._pool._leases
+    harness.drop(harness.wires[0])
+    assert harness.mux.stats().size == 0
+
+
+def test_who_was_leased_has_been_idle_since_it_last_spoke() -> None:
+    """So it makes room before one that spoke later."""
+    harness = Harness(WHOLE, settings(min_idle=0, max_size=2))
+    leased = harness.speak("One. Two", end=False, line="a")
+    harness.up()
+    harness.audio(leased)
+    harness.done(leased)
+    harness.advance(5.0)
+    later = harness.speak("Three. ", line="b")
+    harness.up()
+    harness.audio(later)
+    harness.done(later)
+    first, second = harness.wires
+    harness.interrupt(leased)
+    assert first.idle and second.idle
+    harness.speak("Four. ", line="c")
+    assert first.state is ConnectionState.CLOSING and second.state is ConnectionState.OPEN
 
 
 def test_an_old_connection_goes_when_its_lessee_is_done() -> None:

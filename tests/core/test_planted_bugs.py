@@ -166,13 +166,13 @@ def a_dial_has_no_deadline(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def a_provider_owes_audio_for_any_text(patch: pytest.MonkeyPatch) -> None:
-    real = Speech._frames
+    real = Speech._put_into_words
 
-    def frames(speech: Speech, gen: LiveGeneration, now: float) -> Any:
+    def put(speech: Speech, gen: LiveGeneration, frames: Any, now: float) -> None:
         gen.owe(now)
-        return real(speech, gen, now)
+        real(speech, gen, frames, now)
 
-    patch.setattr(Speech, "_frames", frames)
+    patch.setattr(Speech, "_put_into_words", put)
 
 
 @plant

@@ -13,6 +13,7 @@ from tests.core.helpers import (
     settings,
     traits,
 )
+from ttsmux.adapter import Input
 from ttsmux.core import spares
 from ttsmux.core.connection import Connection
 from ttsmux.core.lane import Ticket
@@ -983,3 +984,77 @@ def test_keys_keep_routes_apart() -> None:
     harness.refuse(harness.wires[0], 404)
     assert speech.plan.number == 1
     assert len(harness.mux._pool.lanes) == 2
+
+
+# --- what happens elsewhere -----------------------------------------------------------------------
+
+
+def test_who_came_first_leaves_and_the_next_one_has_room_made() -> None:
+    """Of another voice: the busy connection takes no more, now that nobody of its own was first."""
+    harness = Harness(QUIET, settings(min_idle=0, max_size=1, acquire_timeout=60.0))
+    harness.speak("Busy. ", end=False, line="b")
+    harness.up()
+    before = harness.speak("Next. ", line="b")
+    harness.speak("Me. ", line="a")
+    harness.advance(1.5)
+    assert harness.wires[0].state is ConnectionState.OPEN
+    harness.interrupt(before)
+    assert harness.wires[0].state is ConnectionState.DRAINING
+
+
+def test_an_idle_connection_whose_hope_has_left_makes_room() -> None:
+    """Both had nothing to say; one of them is gone."""
+    harness = Harness(QUIET, settings(min_idle=0, max_size=1))
+    hope = harness.speak(line="b")
+    harness.up()
+    harness.speak(line="a")
+    assert harness.wires[0].state is ConnectionState.OPEN
+    harness.interrupt(hope)
+    assert harness.wires[0].state is ConnectionState.CLOSING
+
+
+def test_a_lease_that_ends_leaves_its_connection_to_be_retired() -> None:
+    """Kept for a speech, it could not be; taken by that speech, it can."""
+    shape = traits(ping=None, input=Input.WHOLE)
+    harness = Harness(shape, settings(min_idle=0, max_size=1, acquire_timeout=60.0))
+    speech = harness.speak("One. Two", end=False, line="b")
+    harness.up()
+    harness.audio(speech)
+    harness.done(speech)
+    harness.hear(speech)
+    harness.speak("Me. ", line="a")
+    harness.advance(1.5)
+    assert harness.wires[0].state is ConnectionState.OPEN
+    harness.write(speech, " and. Three")
+    assert harness.wires[0].state is ConnectionState.DRAINING
+
+
+def test_a_prewarm_does_not_count_what_is_hung_up_for_its_age() -> None:
+    harness = Harness(QUIET, settings(min_idle=1, max_idle=5.0))
+    harness.spoken()
+    harness.up()
+    harness.advance(5.5)
+    assert any(conn.outdated for conn in harness.wires)
+    ticket = harness.prewarm(2)
+    while harness.mux.stats().dialling:
+        assert not ticket.done
+        harness.up()
+    assert ticket.done and ticket.ready == 3, "two, and the spare behind them"
+
+
+def test_a_lane_that_is_forgotten_dials_no_more() -> None:
+    """It lost its last speech in the very step in which a new lane took its place."""
+    shape = traits(MULTIPLEXED, ping=None)
+    routes = [Route(adapter=Toy(shape=shape)), Route(adapter=Toy(shape=shape, line="second"))]
+    config = settings(min_idle=1, max_size=300, retry={"attempts": 1})
+    harness = Harness(routes=routes, config=config)
+    pool = harness.mux._pool
+    harness.speak("Hello. ", line="x")
+    lane = harness.wires[0].lane
+    for number in range(255):
+        harness.interrupt(harness.speak(line=f"v{number}"))
+    for conn in list(lane.connections):
+        harness.refuse(conn, 503)
+    harness.advance(3.0)
+    assert (lane in pool.lanes.values()) == bool(lane.connections)
+    assert all(conn.lane in pool.lanes.values() for conn in pool.connections)

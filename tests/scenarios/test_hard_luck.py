@@ -18,6 +18,7 @@ import ttsmux
 from ttsmux.adapter import Traits
 from ttsmux.client import _tasks, _threads
 from ttsmux.core.connection import Connection
+from ttsmux.core.dialling import Dialler
 from ttsmux.core.effects import Agenda
 from ttsmux.core.ledger import TextLog
 from ttsmux.core.pool import Pool
@@ -252,7 +253,7 @@ TORN: list[tuple[str, str, Any, str, Act]] = [
     ("sending", "gradium", Connection, "send", lambda w, take: take.speech.write("more ")),
     ("the decision", "xai", Pool, "_assign", lambda w, take: take.speech.interrupt()),
     ("a new speech", "gradium", Pool, "enlist", lambda w, take: w.client.speak("hello")),
-    ("a dial", "xai", Pool, "_dial", lambda w, take: w.client.speak("hello", voice="rex")),
+    ("a dial", "xai", Dialler, "dial", lambda w, take: w.client.speak("hello", voice="rex")),
     ("a barrier", "xai", Connection, "interrupt", lambda w, take: take.speech.interrupt()),
     ("a mute", "gradium", Connection, "interrupt", lambda w, take: take.speech.interrupt()),
     ("letting go", "gradium", Speech, "_leave", lambda w, take: take.speech.interrupt()),

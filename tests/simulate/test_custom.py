@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.simulate.peer import Peer, dial, happened, kinds, records
+from tests.simulate.peer import Peer, dial, happened, kinds, records, text
 from ttsmux.simulate import (
     JSON,
     Chunk,
@@ -89,6 +89,15 @@ def test_a_late_acknowledgement_is_the_last_word() -> None:
 def test_an_acknowledgement_behind_the_end() -> None:
     with interrupted(rtf=0.01, fault="late-ack=end") as peer:
         assert kinds(peer.until("stopped")) == ["audio", "end", "stopped"]
+
+
+def test_an_acknowledgement_behind_an_end_that_nobody_asked_for() -> None:
+    """Its text was not ended: what was written until then is spoken, and that is all."""
+    with Simulator(Echo(), faults=["late-ack=end"]) as sim, dial(sim, "/echo") as peer:
+        peer.say({"type": "say", "id": "a", "text": "One two thr"}, {"type": "stop", "id": "a"})
+        events = peer.until("stopped")
+        assert kinds(events) == ["audio", "end", "stopped"]
+        assert text(events) == "One two thr"
 
 
 def test_an_acknowledgement_that_is_a_lie() -> None:

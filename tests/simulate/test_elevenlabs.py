@@ -267,16 +267,22 @@ def test_what_closes_the_socket(
     ],
 )
 def test_more_characters_than_a_context_takes(model: str, options: Event, most: int) -> None:
-    """The last one that fits is taken; one more closes the socket. Its neighbours do not count."""
+    """
+    The last one that fits is taken, with a space behind it; one more closes the socket. Its
+    neighbours do not count.
+    """
     path = ELEVENLABS.replace("eleven_flash_v2_5", model)
     with Simulator("elevenlabs", **options) as sim, dial(sim, path) as peer:
-        text = "x" * (most - 1) + " "
-        peer.say(init(), words(text), init("g2"), words(text, "g2"), words("", "g2"))
+        text = "x" * most + " "
+        peer.say(init(), words(text[:-3] + " "), words("x "), words("  "))
+        peer.say(init("g2"), words(text, "g2"), words("", "g2"))
         peer.say(words("x"))
         events, code, _ = closed(peer)
         assert events[-1]["error"] == "text_too_long" and code == 1008
         assert events[-1]["message"] == f"A context takes {most} characters at most."
         assert violations(sim) == [events[-1]["message"]]
+        *_, last, told = [r for r in sim.log if r["event"] in ("recv", "violation")]
+        assert (last["frame"], told["event"]) == (words("x"), "violation")
 
 
 def test_settings_may_be_repeated_or_belong_to_contexts(sim: Simulator, peer: Peer) -> None:

@@ -29,6 +29,7 @@ FRAME: Event = {"id": "a1", "audio": "AAA=", "n": 1, "words": [{"n": 1}], "deep"
         ({"deep": {"id": " "}}, "id is ' '"),
         ({"words": [{"n": 1}, {"n": 2}]}, "n is 2"),
         ({"words": {}}, "words is a dict"),
+        ({"words": []}, "words is empty"),
     ],
 )
 def test_what_differs(change: Event, reason: str | None) -> None:

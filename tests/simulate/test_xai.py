@@ -119,6 +119,16 @@ def test_cancel_crosses_the_end() -> None:
         )
 
 
+def test_cancel_before_the_end_of_the_text() -> None:
+    """It is answered behind what was written, and the connection serves the next utterance."""
+    with Simulator("xai", faults=["late-ack@request:1=end"]) as sim, dial(sim) as peer:
+        peer.say(delta("One two"), CLEAR)
+        events = peer.until("audio.clear")
+        assert kinds(events) == ["audio.delta", "audio.done", "audio.clear"]
+        peer.say(delta("Three."), DONE)
+        assert text(peer.until("audio.done")) == "Three."
+
+
 def test_no_acknowledgement() -> None:
     """The utterance is spoken to its end as if nothing had been said."""
     with Simulator("xai", faults=["no-ack"], ttfa_ms=50) as sim, dial(sim) as peer:

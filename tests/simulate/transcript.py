@@ -205,6 +205,8 @@ def difference(found: object, expected: object, rules: Rules, field: str = "fram
             return next((reason for reason in each if reason is not None), None)
         case list(), list() if expected and isinstance(expected[0], dict):
             # One of many words: all of them look like the page's first.
+            if not found:
+                return f"{field} is empty"
             each = (difference(item, expected[0], rules, f"{field}[]") for item in found)
             return next((reason for reason in each if reason is not None), None)
         case bytes(), bytes():

@@ -39,7 +39,8 @@ class Streaming(SM):
     """
     SM with an answer over HTTP that is sent while it is made.
 
-    The vendor does not say; the simulator sends it whole. Only so there is a middle of it.
+    The vendor's waits for the entire audio, and so does the simulator. Only so there is a middle of
+    it to break.
     """
 
     def _order(self, body: JSON) -> Order:

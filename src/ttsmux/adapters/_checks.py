@@ -18,7 +18,7 @@ def _refusal(adapter: Adapter, words: str) -> ConfigError:
 
 
 def within(low: float, high: float, kind: Callable[..., None] = NUMBER) -> Callable[..., None]:
-    """Return a check for a number in a range; what is beyond it, servers clamp without a word."""
+    """Return a check for a number in a range."""
 
     def check(adapter: Adapter, attribute: attrs.Attribute[object], value: float | None) -> None:
         kind(adapter, attribute, value)

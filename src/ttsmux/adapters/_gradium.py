@@ -66,7 +66,7 @@ class GradiumVoice(Adapter):
     cfg_coef: float | None = attrs.field(default=None, validator=NUMBER)
     rewrite_rules: str | None = attrs.field(default=None, validator=TEXT)
 
-    def settings(self, options: Options) -> dict[str, object]:
+    def _settings(self, options: Options) -> dict[str, object]:
         """Return what is set, by its names on the wire."""
         config = {
             key: value

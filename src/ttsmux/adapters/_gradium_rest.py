@@ -1,8 +1,8 @@
 """
 Gradium over HTTP: a whole text or a sentence a request.
 
-Wire facts are from docs.gradium.ai (tts-rest, errors); see docs/providers/gradium.md for what those
-leave open and what was chosen.
+Wire facts are from docs.gradium.ai (guides/text-to-speech-rest, errors); see
+docs/providers/gradium.md for what those leave open and what was chosen.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class GradiumRest(GradiumVoice):
         )
 
     def text(self, gen: Generation, piece: str) -> Iterable[Frame]:
-        request = {"text": piece, **self.settings(gen.options), "only_audio": self.only_audio}
+        request = {"text": piece, **self._settings(gen.options), "only_audio": self.only_audio}
         return (json_frame(request),)
 
     def decode(self, data: bytes, wire: Wire) -> Iterable[Signal]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from ..adapter import Audio, OutputEnd, Signal, Wire, printable
 from ..errors import RemoteProtocolError
 
-__all__ = ["audio", "lines", "media_type", "whole"]
+__all__ = ["audio", "essence", "is_bare", "lines", "media_type", "whole"]
 
 _WAV = frozenset({"audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"})
 _COMPRESSED = frozenset(
@@ -33,7 +33,18 @@ that fits into 31 or 32 bits, less some for headers. What is meant so would be h
 
 def media_type(wire: Wire) -> str:
     """Return the type of the answer, in lower case and without parameters; empty if none."""
-    return wire.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return essence(wire.headers.get("content-type", ""))
+
+
+def essence(content_type: str) -> str:
+    """Return a type in lower case and without parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def is_bare(kind: str) -> bool:
+    """Tell whether what has this type is samples, with nothing around them, for all we know."""
+    packed = kind in _WAV or kind in _COMPRESSED
+    return not packed and (kind.startswith("audio/") or kind == _BYTES)
 
 
 def audio(data: bytes, wire: Wire) -> Iterable[Signal]:
@@ -49,7 +60,7 @@ def audio(data: bytes, wire: Wire) -> Iterable[Signal]:
     kind = media_type(wire)
     if kind in _WAV:
         return _wav(data, wire)
-    if kind in _COMPRESSED or not (kind.startswith("audio/") or kind == _BYTES):
+    if not is_bare(kind):
         msg = f"the answer is {printable(kind, 60) or 'of no known type'}, not the audio asked for"
         raise RemoteProtocolError(msg, retryable=False)
     return (Audio(data),) if data else (OutputEnd(),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, cast, get_args
 from urllib.parse import urlencode
 
 import attrs
@@ -41,6 +41,7 @@ from ..errors import (
     InvalidText,
     InvalidVoice,
     RateLimitError,
+    WrongType,
 )
 from ._checks import like, one_of, within
 
@@ -56,6 +57,26 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueErro
 Event = Mapping[str, msgspec.Raw]
 events = msgspec.json.Decoder(dict[str, msgspec.Raw])
 """Values stay as they came: what is not used may be anything."""
+# Of a socket that is closed after the first message, which may hold the key.
+_REFUSED_KEY = frozenset({1008, 3000, 3003, 4001, 4003, 4401, 4403})
+_LIMIT = re.compile(r"\b(?:limit|concurren\w*|too many)\b", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"\b(?:text|input) (?:is )?too long\b|\btoo many characters\b|\bcharacter limit\b"
+    r"|\blimit\b.*\bcharacters\b",
+    re.IGNORECASE,
+)
+_CONNECTIONS = re.compile(r"concurren|\bconnections\b|\bconnection limit\b", re.IGNORECASE)
+_RATE = re.compile(r"\b(?:rate|requests?|tokens?|minute|daily|day)\b", re.IGNORECASE)
+_STATUS = re.compile(r"HTTP_([0-9]{3})")
+_KINDS: Mapping[str, type[Error]] = {
+    "unauthorized": AuthError,
+    "invalid_api_key": AuthError,
+    "forbidden": AuthError,
+    "rate_limit_exceeded": RateLimitError,
+    "invalid_voice": InvalidVoice,
+    "text_too_long": InvalidText,
+}
+_FOR_GOOD = frozenset({"invalid_request", "invalid_file", "validation_error", "http_error"})
 
 
 # --- options --------------------------------------------------------------------------------------
@@ -73,14 +94,24 @@ def _fields(given: Mapping[str, object] | str | None) -> str | None:
         raise ConfigError(msg, provider="sm", phase="config") from exc
 
 
-def _listed(given: Iterable[str] | str | None) -> tuple[str, ...]:
-    """Take names, or a string of them with commas between; None is none."""
-    if isinstance(given, str):
-        return tuple(filter(None, given.split(",")))
-    return tuple(given or ())
+_Names = tuple[str, ...]
 
 
-_are_names = attrs.validators.deep_iterable(TEXT)
+def _listed(given: Iterable[str] | str | None) -> _Names:
+    """Take names, or a string of them with commas between; None is none, and so are blanks."""
+    names: object = given.split(",") if isinstance(given, str) else () if given is None else given
+    if isinstance(names, Iterable):
+        stripped = (name.strip() if isinstance(name, str) else name for name in names)
+        names = tuple(name for name in stripped if name != "")
+    # What is something else is for `_are_names` to refuse, which knows what the option is called.
+    return cast("_Names", names)
+
+
+def _are_names(adapter: Adapter, attribute: attrs.Attribute[_Names], value: object) -> None:
+    if not isinstance(value, tuple):
+        raise WrongType.of(attribute.name, "a str or a list of them", value)
+    for name in value:
+        TEXT(adapter, attribute, name)
 
 
 @attrs.frozen(kw_only=True)
@@ -149,7 +180,7 @@ class SMVoice(Adapter):
         return ConfigError(words, provider=self.name, phase="config")
 
     @property
-    def key_place(self) -> str:
+    def _key_place(self) -> str:
         """Where the key goes, one of `Auth`."""
         return self.auth or ("header-api-key" if self.deployment == CLOUD else "none")
 
@@ -161,17 +192,17 @@ class SMVoice(Adapter):
             self.traits,
             max_text=self.max_text,
             connections=usual if self.connections is None else self.connections,
-            key_required=self.key_place != "none",
+            key_required=self._key_place != "none",
         )
 
-    def url(self, scheme: str, cloud: str, on_premise: str) -> str:
+    def _url(self, scheme: str, cloud: str, on_premise: str) -> str:
         """Return where the deployment is, with the path that it has there."""
         if self.deployment == CLOUD:
             return f"{scheme}s://{self.host or 'api.withsm.ai'}{cloud}"
         host = self.host or "localhost"
         return f"{scheme}://{host}{'' if ':' in host else ':9999'}{on_premise}"
 
-    def signed(self, url: str, secret: str | None, place: str) -> Handshake:
+    def _signed(self, url: str, secret: str | None, place: str) -> Handshake:
         """Put the key in its *place*."""
         name = self.key_name
         if not secret:
@@ -188,7 +219,7 @@ class SMVoice(Adapter):
                 return Handshake(url=url, first_frames=(json_frame({name or "x-api-key": secret}),))
         return Handshake(url=url)
 
-    def request(self, options: Options, fields: dict[str, object], speed_field: str) -> str:
+    def _request(self, options: Options, fields: dict[str, object], speed_field: str) -> str:
         """Write a request with these *fields*, and what both surfaces have in theirs."""
         body = {**fields, "voice": options.voice}
         if options.format.name != self.traits.formats[0] and self.rate_field:
@@ -208,23 +239,31 @@ class SMVoice(Adapter):
                 return Verdict(scope if busy else Scope.CONNECTION, error)
             case Closed(code=code, reason=reason) if code in _REFUSED_KEY:
                 words = printable(reason) or f"the server closed with code {code}"
+                if _TOO_LONG.search(words):
+                    return Verdict(Scope.CONNECTION, InvalidText(words))
                 if _LIMIT.search(words):
-                    return Verdict(Scope.CONNECTION, self._full(words))
-                if self.key_place != "none":
+                    return Verdict(Scope.CONNECTION, self._limited(words))
+                if self._key_place != "none":
                     return Verdict(Scope.CONNECTION, AuthError(f"{words} (check the key)"))
             case DialFailure(status=int()):
                 return Verdict(Scope.CONNECTION, self._refused(fault))
         return super().verdict(fault, busy)
 
-    def is_full(self, words: str) -> bool:
+    def _is_full(self, words: str) -> bool:
         """Tell whether a 429 is about connections, and not about requests a minute."""
         return _CONNECTIONS.search(words) is not None
 
+    def _limited(self, words: str) -> Error:
+        """Tell by the words of a close which limit it is about; of connections if they say none."""
+        if _RATE.search(words) and not _CONNECTIONS.search(words):
+            return RateLimitError(words)
+        return self._full(words)
+
     def _full(self, words: str, refusal: Error | None = None) -> Error:
         # The minute that every 429 asks to wait (docs: guides/errors) is that of requests; a place
-        # is free again as soon as another connection is gone. A shorter time is meant.
+        # is free again as soon as another connection is gone. Any other time is meant.
         asked, phase = (refusal.retry_after, refusal.phase) if refusal else (None, None)
-        meant = asked is not None and asked < _MINUTE
+        meant = asked not in (None, _MINUTE)
         wait = asked if meant or self.redial_after is None else self.redial_after
         return ConcurrencyLimitError(words, phase=phase, retry_after=wait)
 
@@ -235,13 +274,14 @@ class SMVoice(Adapter):
         kind = _KINDS.get(code)
         if kind is not None and not isinstance(error, kind):
             error = kind(error.message, phase="dial", retry_after=error.retry_after)
-        if fault.status == _TOO_MANY and self.is_full(words):
+        uncertain = kind is None or kind is RateLimitError
+        if fault.status == _TOO_MANY and uncertain and self._is_full(words):
             return self._full(error.message, error)
         return error
 
-    def reported(self, event: Event) -> Error:
+    def _reported(self, event: Event) -> Error:
         """Turn an error event into ours; the codes are those of the REST surface."""
-        names = Names(self.error_field, self.detail_field, self.code_field)
+        names = ErrorFields(self.error_field, self.detail_field, self.code_field)
         code, words, second = _facts(event, names)
         words = words or "the server reported an error"
         if (kind := _KINDS.get(code)) is not None:
@@ -256,24 +296,9 @@ class SMVoice(Adapter):
 
 # --- errors ---------------------------------------------------------------------------------------
 
-# Of a socket that is closed after the first message, which may hold the key.
-_REFUSED_KEY = frozenset({1008, 3000, 3003, 4001, 4003, 4401, 4403})
-_LIMIT = re.compile(r"\b(?:limit|concurren\w*|too many)\b", re.IGNORECASE)
-_CONNECTIONS = re.compile(r"concurren|connections?\b", re.IGNORECASE)
-_STATUS = re.compile(r"HTTP_([0-9]{3})")
-_KINDS: Mapping[str, type[Error]] = {
-    "unauthorized": AuthError,
-    "invalid_api_key": AuthError,
-    "forbidden": AuthError,
-    "rate_limit_exceeded": RateLimitError,
-    "invalid_voice": InvalidVoice,
-    "text_too_long": InvalidText,
-}
-_FOR_GOOD = frozenset({"invalid_request", "invalid_file", "validation_error", "http_error"})
-
 
 @attrs.frozen
-class Names:
+class ErrorFields:
     """What an error's fields are called; the defaults are those of the REST surface."""
 
     error: str = "error"
@@ -290,7 +315,7 @@ def value(event: Event, name: str) -> object:
     return found
 
 
-def _facts(event: Event, names: Names) -> tuple[str, str, object]:
+def _facts(event: Event, names: ErrorFields) -> tuple[str, str, object]:
     """Return an error's code, the words for it, and its second code, in either form there is."""
     error = value(event, names.error)
     nested = error if isinstance(error, Mapping) else {}
@@ -303,6 +328,6 @@ def _facts(event: Event, names: Names) -> tuple[str, str, object]:
 def _read(body: str) -> tuple[str, str, object]:
     """Return the same of the body of an answer, which may be anything."""
     try:
-        return _facts(events.decode(body), Names())
+        return _facts(events.decode(body), ErrorFields())
     except UNREADABLE:
         return "", printable(body), None

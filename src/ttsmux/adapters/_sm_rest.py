@@ -35,21 +35,21 @@ class SMRest(SMVoice):
     )
 
     def pool_key(self, options: Options) -> Hashable:
-        where = self.deployment, self.host, self.rest_path, self.key_place, self.key_name
+        where = self.deployment, self.host, self.rest_path, self._key_place, self.key_name
         return options.format.name, *where
 
     def handshake(self, options: Options, secret: str | None) -> Handshake:
         path = self.rest_path
-        url = self.url("http", path or "/v1/tts/audio/speech", path or "/v1/audio/speech")
+        url = self._url("http", path or "/v1/tts/audio/speech", path or "/v1/audio/speech")
         # There is no message before the request here.
-        first = self.key_place == "first-message"
-        shake = self.signed(url, secret, "header-api-key" if first else self.key_place)
+        first = self._key_place == "first-message"
+        shake = self._signed(url, secret, "header-api-key" if first else self._key_place)
         return attrs.evolve(shake, headers={"Content-Type": "application/json", **shake.headers})
 
     def text(self, gen: Generation, piece: str) -> Iterable[Frame]:
         # The key is another than on the socket, and the default format would be MP3.
         fields: dict[str, object] = {"input": piece, "response_format": self.rest_format}
-        return (self.request(gen.options, fields, "speed"),)
+        return (self._request(gen.options, fields, "speed"),)
 
     def decode(self, data: bytes, wire: Wire) -> Iterable[Signal]:
         return (Note("text"),)  # an answer's body is bytes

@@ -57,7 +57,7 @@ class XAIVoice(Adapter):
     text_normalization: bool | None = attrs.field(default=None, validator=FLAG)
     with_timestamps: bool = attrs.field(default=False, validator=FLAG)
 
-    def settings(self) -> dict[str, object]:
+    def _settings(self) -> dict[str, object]:
         """Return what is set, by its names on the wire."""
         settings = {
             "speed": self.speed,

@@ -25,6 +25,7 @@ from ..adapter import (
     Traits,
     Wire,
     json_frame,
+    printable,
 )
 from ..audio import AudioFormat
 from ..errors import RemoteProtocolError
@@ -90,7 +91,7 @@ class XAIRest(XAIVoice):
             "language": options.language,
             "voice_id": options.voice,
             "output_format": {"codec": options.format.encoding, "sample_rate": options.format.rate},
-            **self.settings(),
+            **self._settings(),
         }
         return (json_frame(request),)
 
@@ -105,12 +106,15 @@ class XAIRest(XAIVoice):
         return () if body is None else _timed(body, wire.options.format)
 
 
-def _check(kind: object, wanted: AudioFormat) -> None:
+def _check(kind: str, wanted: AudioFormat) -> None:
     """Check that what is said to be in an answer is not known to be something else."""
-    encoding = _ENCODINGS.get(kind) if isinstance(kind, str) else None
-    if encoding not in (None, wanted.encoding):
-        msg = f"the answer is {kind}, not the audio asked for, {wanted}"
-        raise RemoteProtocolError(msg, retryable=False)
+    if _ENCODINGS.get(kind, wanted.encoding) != wanted.encoding:
+        raise _other(kind, wanted)
+
+
+def _other(kind: str, wanted: AudioFormat) -> RemoteProtocolError:
+    msg = f"the answer is {printable(kind, 60)}, not the audio asked for, {wanted}"
+    return RemoteProtocolError(msg, retryable=False)
 
 
 def _timed(body: bytes, wanted: AudioFormat) -> list[Signal]:
@@ -118,7 +122,10 @@ def _timed(body: bytes, wanted: AudioFormat) -> list[Signal]:
         answer = _answers.decode(body)
     except UNREADABLE as exc:
         raise RemoteProtocolError("the answer is not the JSON it should be") from exc
-    _check(answer.content_type, wanted)
+    kind = _http.essence(answer.content_type) if isinstance(answer.content_type, str) else ""
+    if kind and not _http.is_bare(kind):
+        raise _other(kind, wanted)
+    _check(kind, wanted)
     scratch: dict[str, object] = {}
     times = answer.audio_timestamps
     marks = word_marks(times, scratch) if times is not NO_TIMES else []

@@ -231,7 +231,8 @@ class ElevenLabs(ElevenLabsSettings):
         taken = gen.scratch.get("taken", 0)
         assert isinstance(taken, int), "it is ours"
         most = most_characters(gen.options) if self.max_characters is None else self.max_characters
-        if most is not None and taken + len(piece) > most:
+        # White space at the very end, such as the space behind the last word, is no text.
+        if most is not None and taken + len(piece.rstrip()) > most:
             msg = f"a speech has {most} characters at most here; end it and go on with another"
             raise InvalidText(msg)
         gen.scratch["taken"] = taken + len(piece)

@@ -120,7 +120,7 @@ class Gradium(GradiumVoice):
             self.id_field: gen.id,
             # Without this the server closes the connection after the first generation.
             "close_ws_on_eos": False,
-            **self.settings(gen.options),
+            **self._settings(gen.options),
         }
         for key, value in (
             ("pronunciation_id", self.pronunciation_id),

@@ -34,6 +34,8 @@ from ._sm_rest import SMRest
 
 __all__ = ["SM", "SMRest"]
 
+_REASON = re.compile("too many requests", re.IGNORECASE)
+"""The reason phrase of every 429 (RFC 6585), which says nothing."""
 _REQUESTS = re.compile(r"\b(?:requests?|tokens?|minute|daily|day)\b", re.IGNORECASE)
 
 
@@ -50,7 +52,7 @@ class SM(SMVoice):
         key_name: of the header, the parameter or the field that holds it.
         connections: at once; 4 of the 5 a key is allowed in the cloud, any number on premise.
         redial_after: seconds to wait where a connection was one too many and the server asks for
-            its usual minute, or says nothing; None waits for as long as it says.
+            exactly a minute, as with every 429, or says nothing; None waits for as long as it says.
         max_text: characters in one request; a longer sentence is cut between words.
         speed: 0.5 to 2.
         text_field, speed_field: of a request.
@@ -76,19 +78,19 @@ class SM(SMVoice):
     def pool_key(self, options: Options) -> Hashable:
         # The voice is said with each request. The format is, too, if at all; but a server that
         # mixed sample rates on one connection would be heard.
-        where = self.deployment, self.host, self.path, self.key_place, self.key_name
+        where = self.deployment, self.host, self.path, self._key_place, self.key_name
         return options.format.name, *where, self.ready_event
 
     def handshake(self, options: Options, secret: str | None) -> Handshake:
         path = self.path
-        url = self.url("ws", path or "/v1/tts/stream", path or "/v1/audio/stream")
-        return self.signed(url, secret, self.key_place)
+        url = self._url("ws", path or "/v1/tts/stream", path or "/v1/audio/stream")
+        return self._signed(url, secret, self._key_place)
 
     def text(self, gen: Generation, piece: str) -> Iterable[Frame]:
         fields: dict[str, object] = {self.text_field: piece}
         if gen.options.format.name != self.traits.formats[0] and self.format_field:
             fields[self.format_field] = self.format_value
-        return (self.request(gen.options, fields, self.speed_field),)
+        return (self._request(gen.options, fields, self.speed_field),)
 
     def decode(self, data: bytes, wire: Wire) -> Iterable[Signal]:
         try:
@@ -99,7 +101,7 @@ class SM(SMVoice):
         if kind in self.end_event:
             return (OutputEnd(),)
         if kind in self.error_event or value(event, self.error_field) is not None:
-            return (Failed(self.reported(event)),)
+            return (Failed(self._reported(event)),)
         if kind in self.ready_event:
             return (Ready(),)
         return (Note("unknown"),)
@@ -107,9 +109,9 @@ class SM(SMVoice):
     def decode_binary(self, data: bytes, wire: Wire) -> Iterable[Signal]:
         return (Audio(data),)
 
-    def is_full(self, words: str) -> bool:
+    def _is_full(self, words: str) -> bool:
         # An upgrade asks for a connection; one that is refused for requests would say so.
-        return super().is_full(words) or not _REQUESTS.search(words)
+        return super()._is_full(words) or not _REQUESTS.search(_REASON.sub("", words))
 
     def rest(self) -> SMRest:
         return SMRest(**{field.name: getattr(self, field.name) for field in attrs.fields(SM)})

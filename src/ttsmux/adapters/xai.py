@@ -105,7 +105,7 @@ class XAI(XAIVoice):
             "voice": options.voice,
             "codec": options.format.encoding,
             "sample_rate": options.format.rate,
-            **self.settings(),
+            **self._settings(),
         }
         return urlencode({key: _plain(value) for key, value in fields.items()})
 

@@ -21,9 +21,9 @@ from ..adapter import Adapter
 from ..audio import AudioChunk, AudioFormat, Mark
 from ..core.ledger import Interruption
 from ..core.mux import Mux
-from ..core.pool import PoolStats
 from ..core.speech import END, Metrics
 from ..core.speech import Speech as CoreSpeech
+from ..core.stats import PoolStats
 from ..errors import BusyResource, Error
 from ..settings import Interrupt, PoolLimits, RetryPolicy, Timeouts, check_count, check_seconds
 from ._tasks import Engine

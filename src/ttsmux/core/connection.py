@@ -666,6 +666,11 @@ class Connection:
             error=type(exc).__name__,
         )
 
+    def withdraw(self, gen: LiveGeneration, now: float) -> None:
+        """Nothing was sent of *gen*: the provider does not know of it."""
+        gen.speech = None
+        self._free(gen, GenerationInput.DROP, now)
+
     def give_up(self, gen: LiveGeneration, now: float) -> None:
         """Nobody knows what the provider was told of *gen*: leave both behind."""
         gen.speech = None
@@ -695,7 +700,7 @@ class Connection:
 
     def abandon(self) -> None:
         """Close now, whatever state things are in: the Mux was torn in mid-input."""
-        self.state, self.over = ConnectionState.CLOSING, True
+        self.state, self.over, self.lessee = ConnectionState.CLOSING, True, None
         self._agenda.do(HangUp(self, (), self._pool.settings.timeouts.close))
 
     def _hang_up(self, now: float) -> None:

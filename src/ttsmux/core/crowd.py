@@ -64,6 +64,7 @@ def share_of(conn: Connection) -> Share:
     return Share(
         free=free,
         supply=supply,
+        # What will have all its seats soon is as good as new, however old.
         spare=0 if conn.outdated and supply == free else supply,
         held=traits.seats if conn.state is ConnectionState.BARRIER else 0,
         bearable=bearable,
@@ -82,17 +83,13 @@ class Crowd:
     def __init__(self) -> None:
         self.connections: list[Connection] = []
         self.sums = NOTHING
-        self.idle: dict[Connection, float] = {}
-        """Those with nothing on them and since when, the longest idle first."""
+        self.idle: dict[Connection, None] = {}
+        """Those with nothing on them."""
 
     def count(self, conn: Connection, share: Share) -> None:
         """Put *share* in the place of what *conn* has counted for so far."""
         self.sums = replaced(self.sums, conn.share, share)
-        if not conn.idle:
-            self.idle.pop(conn, None)
-        elif self.idle.get(conn) != conn.idle_since:
-            self.idle.pop(conn, None)
-            self.idle[conn] = conn.idle_since
+        mark(self.idle, conn, conn.idle)
 
 
 def replaced(sums: Share, old: Share, new: Share) -> Share:

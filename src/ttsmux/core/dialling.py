@@ -28,9 +28,9 @@ class Dialler:
     """The part of the pool's decision that is about connections there are not, or not for long."""
 
     def __init__(self, pool: Pool) -> None:
-        self.opening = True
+        self.room_for_waiters = True
         """Whether there may be room for those that lack a connection."""
-        self.room_came = False
+        self.room_for_spares = False
         """Whether there may be room for spares."""
         self.hungry: dict[Lane, None] = {}
         """Lanes that lack a connection: to be looked at again when there may be room."""
@@ -45,9 +45,9 @@ class Dialler:
 
     def dial_for_waiters(self, lanes: dict[Lane, None], now: float) -> None:
         """Dial for those whom no seat that is free or coming will serve."""
-        if self.opening:
+        if self.room_for_waiters:
             # What changed elsewhere may have made room for those that lack a connection.
-            self.opening, lanes = False, lanes | self.hungry
+            self.room_for_waiters, lanes = False, lanes | self.hungry
         for lane in sorted(lanes, key=lambda lane: lane.line.turn):
             waiting, supply = len(lane.line), lane.sums.supply
             if waiting:
@@ -74,9 +74,9 @@ class Dialler:
 
     def dial_for_spares(self, lanes: Iterable[Lane], now: float) -> None:
         """Keep spare seats in the lanes in use. Never at the cost of another connection."""
-        if self.room_came:
+        if self.room_for_spares:
             # Also where there was none for them.
-            self.room_came, lanes = False, reversed(self._pool.lanes.values())
+            self.room_for_spares, lanes = False, reversed(self._pool.lanes.values())
         latest = next(reversed(self._pool.lanes.values()), None)
         for lane in sorted(lanes, key=lambda lane: lane.used_at, reverse=True):
             if lane is not latest and now >= lane.used_at + _LANE_KEPT_WARM:
@@ -138,24 +138,16 @@ class Dialler:
             return  # room is on its way
         # Two that have nothing to say yet must not take each other's connection in turns.
         urgent = bool(lane.line.urgent)
-        idle = (c for c in crowd.idle if c.lane is not lane and (urgent or not c.lane.line.hopeful))
-        goes = next(idle, None)
-        if goes is None and not crowd.sums.draining:  # else there will be room
-            later = self._lanes_behind(lane, now)
-            busy = (
-                [c for c in crowd.connections if c.lane in later and c.retirable] if later else []
-            )
-            goes = min(busy, key=lambda conn: len(conn.live), default=None)
+        idle = [c for c in crowd.idle if c.lane is not lane and (urgent or not c.lane.line.hopeful)]
+        goes = min(idle, key=lambda conn: conn.idle_since, default=None)
+        overtaken = urgent and now >= lane.overtaken_until
+        if goes is None and overtaken and not crowd.sums.draining:  # else there will be room
+            turn = lane.line.turn
+            later = [c for c in crowd.connections if c.retirable and c.lane.line.turn > turn]
+            goes = min(later, key=lambda conn: len(conn.live), default=None)
         if goes is not None:
             goes.doom("another voice needs the room", now)
             self._pool.count(now)
-
-    def _lanes_behind(self, lane: Lane, now: float) -> set[Lane]:
-        """Return the lanes in which nobody waits who came before the first of *lane*."""
-        if not lane.line.urgent or now < lane.overtaken_until:
-            return set()
-        turn = lane.line.turn
-        return {other for other in self._pool.lanes.values() if other.line.turn > turn}
 
     def hurry(self, now: float) -> None:
         """
@@ -182,3 +174,4 @@ class Dialler:
         for conn in list(self._pool.outdated):
             if not conn.lane.sums.coming:
                 conn.doom("idle or old", now)
+        self._pool.count(now)

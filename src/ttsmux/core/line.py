@@ -68,8 +68,13 @@ class Line:
             return False, self.urgent[first]
         return True, next(iter(self.hopeful.values()), float("inf"))
 
+    def hope(self, speech: Speech, place: int) -> None:
+        """Wait for text."""
+        self.hopeful[speech] = place
+
     def join(self, speech: Speech, place: int, now: float) -> None:
         """Wait for a seat; at the front if *place* is lower than any."""
+        self.hopeful.pop(speech, None)
         self.urgent[speech] = place
         heapq.heappush(self._order, (place, speech))
         if speech.not_before > now:
@@ -83,7 +88,8 @@ class Line:
             return True
         if self.urgent.pop(speech, None) is None:
             return False
-        if len(self._order) > 2 * len(self.urgent) + _DEAD:
+        kept = max(len(self._order), len(self._ready), len(self._resting))
+        if kept > 2 * len(self.urgent) + _DEAD:
             self._clear_out()
         return True
 
@@ -99,11 +105,16 @@ class Line:
 
     def wake(self, now: float) -> None:
         """Have those be ready who have rested for long enough."""
-        while self._resting and self._resting[0][0] <= now:
+        while (alarm := self.next_alarm) is not None and alarm <= now:
             _, place, speech = heapq.heappop(self._resting)
             heapq.heappush(self._ready, (place, speech))
 
     @property
     def next_alarm(self) -> float | None:
-        """When somebody has rested for long enough, or would have."""
-        return self._resting[0][0] if self._resting else None
+        """When somebody has rested for long enough."""
+        while self._resting:
+            due, place, speech = self._resting[0]
+            if self.urgent.get(speech) == place:
+                return due
+            heapq.heappop(self._resting)
+        return None

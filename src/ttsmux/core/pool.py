@@ -13,7 +13,7 @@ be known of connections stands in sums (`crowd.py`).
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -31,8 +31,7 @@ from .retry import backoff
 from .route import Plan
 from .speech import Speech
 from .states import ConnectionState, Trust
-from .stats import Counts
-from .stats import PoolStats as PoolStats
+from .stats import Counts, PoolStats
 
 if TYPE_CHECKING:
     from random import Random
@@ -99,21 +98,17 @@ class Pool:
             mine = self._crowds.setdefault(plan.adapter.name, Crowd())
             lane = self.lanes[plan.key] = Lane(plan, self, (self.crowd, mine), now)
             self._memory.append(lane)
-            if len(self._memory) > _MOST_LANES:
-                self._forget_lanes()
         return lane
 
     def _forget_lanes(self) -> None:
         """Forget the oldest lanes if nobody would miss them; two at most, for one that came."""
-        for _ in range(2):
+        for _ in range(2 if len(self._memory) > _MOST_LANES else 0):
             lane = self._memory.popleft()
             if lane.needed:
                 self._memory.append(lane)
             else:
                 lane.close()
                 del self.lanes[lane.plan.key]
-                self._restless.pop(lane, None)
-                self.dialler.hungry.pop(lane, None)
 
     def admit(self) -> None:
         """
@@ -138,7 +133,8 @@ class Pool:
 
     def received(self, speech: Speech) -> None:
         """*speech* needs no connection any more."""
-        if self.unreceived.pop(speech, 0) is None:
+        if speech in self.unreceived:
+            del self.unreceived[speech]
             self.agenda.touch(speech)
             self.stale = True
 
@@ -149,7 +145,7 @@ class Pool:
     def wait_for_text(self, speech: Speech, now: float) -> None:
         """Have a connection ready for *speech*, which has nothing to send yet."""
         lane = self.lane(speech.plan, now)
-        lane.line.hopeful[speech] = self._place()
+        lane.line.hope(speech, self._place())
         self.look_at(lane)
 
     def keep(self, speech: Speech, conn: Connection) -> None:
@@ -163,7 +159,6 @@ class Pool:
         if speech.waiting_since is not None:
             return
         lane = self.lane(speech.plan, now)
-        lane.line.hopeful.pop(speech, None)
         speech.waiting_since = now
         kept = self._leases.get(speech)
         if kept is None:
@@ -182,7 +177,7 @@ class Pool:
         elif lane is not None and lane.line.leave(speech):
             self.look_at(lane)
             # Who came later may be next now, and have somebody make room.
-            self.dialler.opening = self.dialler.opening or bool(lane.connections)
+            self.dialler.room_for_waiters = self.dialler.room_for_waiters or bool(lane.connections)
         speech.waiting_since = None
 
     def _place(self, *, first: bool = False) -> int:
@@ -248,7 +243,7 @@ class Pool:
             self.counts.closed += conn.opened_at is not None
             self.agenda.touch(conn)
             self.changed(conn)
-            self.dialler.opening = self.dialler.room_came = True
+            self.dialler.room_for_waiters = self.dialler.room_for_spares = True
 
     def aged(self, lost: Connection) -> None:
         """*lost* ended while it rested: idle ones of its age have ended too, or soon will."""
@@ -339,6 +334,7 @@ class Pool:
         """Decide, if anything changed; until nothing does."""
         while self.stale:
             self._assign(now)
+        self._forget_lanes()
 
     def _assign(self, now: float) -> None:
         if self.draining and not self.closing and not self.unreceived:
@@ -359,7 +355,9 @@ class Pool:
         while self._changed:
             conn, _ = self._changed.popitem()
             share = share_of(conn)
-            self.dialler.opening = self.dialler.opening or share.leaves_more_than(conn.share)
+            self.dialler.room_for_waiters = self.dialler.room_for_waiters or share.leaves_more_than(
+                conn.share
+            )
             conn.lane.count(conn, share, now)
             for crowd in conn.lane.crowds:
                 crowd.count(conn, share)
@@ -467,29 +465,12 @@ class Pool:
         for ticket in (*self.prewarms, *self._closers):
             ticket.finish(self.agenda, error)
 
-    @property
-    def _prewarms(self) -> Iterable[Prewarm]:
-        return self.prewarms
-
     # --- small things -----------------------------------------------------------------------------
 
     @property
     def connections(self) -> list[Connection]:
         """All sockets there are, those being dialled or closed included."""
         return self.crowd.connections
-
-    @property
-    def _seats(self) -> list[Speech]:
-        """All who wait for a seat, in order. Not for decisions: it goes through them all."""
-        found: dict[Speech, int] = {}
-        for lane in self.lanes.values():
-            found |= lane.line.urgent
-        return sorted(found, key=found.__getitem__)
-
-    @property
-    def _hopeful(self) -> list[Speech]:
-        """All who have no text yet, in the order in which they came; not for decisions either."""
-        return [speech for lane in self.lanes.values() for speech in lane.line.hopeful]
 
     def new_id(self) -> str:
         """Return an id that was never used: 128 random bits, in the form of a UUID's hex digits."""

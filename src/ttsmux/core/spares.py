@@ -25,8 +25,8 @@ def short(lane: Lane, fixed: int | None, *, mutes: bool, acknowledges: bool, now
             wanted = min(wanted, MOST)
         if fixed is not None:
             wanted = fixed
-        muted = fixed is not None or sums.muted > 0
-        return muted and sums.bearable - waiting < wanted
+        needed = fixed is not None or sums.muted > 0
+        return needed and sums.bearable - waiting < wanted
     there = sums.spare + (sums.held if acknowledges else 0)
     return there - waiting < target(lane, fixed, mutes=mutes, now=now)
 

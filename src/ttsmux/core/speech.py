@@ -76,9 +76,10 @@ class Metrics:
         audio_seconds: audio handed out.
         audio_bytes: the same in bytes.
         characters: of text sent, those of repeated attempts included.
-        usage: what the provider says that it counted, by its own names, all generations together;
-            empty where it says nothing. It comes with the release of a generation, which may be
-            after the last audio, or after an interruption.
+        usage: what the provider says that it counted, by its own names, all generations together.
+            It comes with the release of a generation, which may be after the last audio or after
+            an interruption: so it may be empty when the audio ends, and stays so where the
+            provider says nothing, or the connection is hung up first.
     """
 
     ttfa: float | None
@@ -89,7 +90,7 @@ class Metrics:
     audio_seconds: float
     audio_bytes: int
     characters: int
-    usage: Mapping[str, float]
+    usage: Mapping[str, float] = attrs.field(hash=False)
 
 
 class Speech:
@@ -313,9 +314,21 @@ class Speech:
 
     def _say(self, gen: LiveGeneration, now: float, *, first: bool = False) -> None:
         """Send what may go. An adapter that raises costs its own speech and connection only."""
+        frames: list[Frame] = []
+        opening = 0
         try:
-            opening = list(self.plan.adapter.open(gen)) if first else []
-            frames = [*opening, *self._frames(gen, now)]
+            if first:
+                frames += self.plan.adapter.open(gen)
+                opening = len(frames)
+            self._put_into_words(gen, frames, now)
+        except InvalidText as error:
+            # The text is at fault, not the adapter: it knows what it said, and the wire is fine.
+            if first and len(frames) == opening:
+                self.generation = None
+                gen.conn.withdraw(gen, now)
+            else:
+                gen.conn.send(frames, now, gen)
+            self.fail(error, now)
         except Exception as exc:
             self.misspoke(gen, exc, now)
         else:
@@ -327,10 +340,9 @@ class Speech:
         gen.conn.give_up(gen, now)
         self.fail(exc if isinstance(exc, Error) else _misspoke(exc), now)
 
-    def _frames(self, gen: LiveGeneration, now: float) -> list[Frame]:
-        """Take from the log what may go now, and say it in the provider's words."""
+    def _put_into_words(self, gen: LiveGeneration, frames: list[Frame], now: float) -> None:
+        """Take from the log what may go now, and add it to *frames* in the provider's words."""
         adapter, traits = self.plan.adapter, self.plan.traits
-        frames: list[Frame] = []
         while self._log.ready and gen.state is GenerationState.OPEN:
             piece = self._log.take(now)
             if piece is not None:
@@ -347,7 +359,6 @@ class Speech:
         if self._feeder_waits and self._log.unsent <= MAX_UNSENT:
             self._feeder_waits = False
             self._agenda.do(Wake(self.handle))
-        return frames
 
     def _flushed(self, gen: LiveGeneration, now: float) -> list[Frame]:
         """Ask for the audio of what was sent since the last flush."""

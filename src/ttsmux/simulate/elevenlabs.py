@@ -311,10 +311,11 @@ class ElevenLabsSession(Session):
             context.texted = context.heard
             if context.last and self._cuts(context.last[-1], text[0]):
                 self.violation("a word is cut in two by two messages", context.generation)
-        if text.strip() or context.last:
-            context.taken += len(text)
-            if context.taken > self._most:
+            # White space at the very end is no text, nor is a message of nothing else.
+            if context.taken + len(text.rstrip()) > self._most:
                 raise Refused("text_too_long", TOO_LONG.format(self._most))
+            context.taken += len(text)
+        if text.strip() or context.last:
             context.buffer += text
             context.last = text or context.last
         schedule = context.schedule

@@ -56,7 +56,8 @@ ACTIONS: Mapping[str, tuple[Moment | None, str]] = {
     "error": (None, "send the provider's error event (=MESSAGE)"),
     "late-ack": (
         Moment.CANCEL,
-        "acknowledge a cancel only after =MS, speaking on until then; =end: behind the end",
+        "acknowledge a cancel only after =MS, speaking on until then; =end: behind the end, "
+        "which is that of the text so far",
     ),
     "no-ack": (Moment.CANCEL, "ignore a cancel: speak on, never acknowledge"),
     "speak-on": (Moment.CANCEL, "acknowledge a cancel at once and speak on all the same"),

@@ -32,7 +32,6 @@ LANGUAGES: Mapping[str, str] = {"Yara": "ar", "Nouf": "ar", "Atheer": "ar", "Yar
 RATES = (8000, 16000, 22050, 24000, 44100, 48000)
 MAX_TEXT, MAX_INPUT = 10_000, 51_200
 FIELDS = frozenset({"voice", "format", "sample_rate", "speed"})
-REST_FIELDS = frozenset({"voice", "response_format", "sample_rate", "speed"})
 POLICY = 1008
 RETRY_AFTER = 60
 

@@ -108,7 +108,10 @@ class Speaker(ABC):
         if fault.milliseconds is not None:
             self.later(fault.milliseconds / 1000, acknowledge)
         elif gen is not None:
+            # Text that was not ended yet never would be: a client that has cancelled says no more.
             gen.at_end.append(acknowledge)
+            gen.feed.end()
+            gen.touch()
         else:
             acknowledge()
 
