@@ -7,8 +7,8 @@ NAME is a dict of `ttsmux.core.states`: ``{state: {input: state}}``. The picture
 leads to which; the inputs are in the table below it, and in the tooltips of the arrows. Both are
 plain HTML and SVG: nothing has to be fetched to look at them.
 
-A page that says ``::: MODULE`` has to have each public class and function of that module; else the
-build fails.
+A page that says ``::: MODULE`` has to have each public class and function of that module, with each
+field of a value and each member of an enum; else the build fails.
 """
 
 import math
@@ -17,9 +17,11 @@ from collections.abc import Mapping
 from enum import Enum
 from html import escape
 from importlib import import_module
+from inspect import signature
 from itertools import groupby
 from types import SimpleNamespace
 
+import msgspec
 from mkdocs.exceptions import PluginError
 
 from ttsmux.core import states
@@ -27,7 +29,7 @@ from ttsmux.core import states
 Machine = Mapping[Enum, Mapping[Enum, Enum]]
 Point = tuple[float, float]
 
-MODULE = re.compile(r"^::: ([\w.]+)$", re.MULTILINE)
+MODULE = re.compile(r"^::: ([a-z_.]+)$", re.MULTILINE)
 MARKER = re.compile(r"<!-- table: (\w+) -->")
 WIDTH, HEIGHT = 112, 32
 """Of a state's box, in pixels."""
@@ -55,7 +57,24 @@ def missing(module: str, html: str) -> list[str]:
     # Constants are shown only where there is something to say of them.
     names = [n for n in found.__all__ if getattr(getattr(found, n), "__name__", None) == n]
     assert names, f"{module} has public names"
-    return [name for name in names if f'id="{module}.{name}"' not in html]
+    lost = [name for name in names if f'id="{module}.{name}"' not in html]
+    for name in names:
+        real = getattr(found, name)
+        _, _, after = html.partition(f'id="{module}.{name}"')
+        text, _, _ = after.partition("<h2")
+        lost += [f"{name}.{part}" for part, shown in parts(real).items() if shown not in text]
+    return lost
+
+
+def parts(real: object) -> dict[str, str]:
+    """Tell how the fields of a value, or the members of an enum, are to be seen in the HTML."""
+    if not isinstance(real, type):
+        return {}
+    if issubclass(real, Enum):
+        return {name: f'.{real.__name__}.{name}"' for name in real.__members__}
+    if "__attrs_attrs__" in vars(real) or issubclass(real, msgspec.Struct):
+        return {name: f"<code>{name}</code>" for name in signature(real).parameters}
+    return {}
 
 
 def render(machine: Machine) -> str:

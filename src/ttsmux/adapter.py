@@ -92,6 +92,7 @@ class Ping:
 
 
 PING = Ping()
+"""The one there is."""
 
 
 # --- traits ---------------------------------------------------------------------------------------
@@ -121,6 +122,7 @@ class EarlyEnd(enum.Enum):
     """What it means when a provider ends a generation before it was told that the text is over."""
 
     ERROR = "error"
+    """It breaks the protocol: the connection is given up, with a `RemoteProtocolError`."""
     NEXT_GENERATION = "next_generation"
     """The provider's own turn end: more text opens the next generation."""
 
@@ -140,7 +142,10 @@ class Traits:
         interrupt: the default policy.
         policies: the policies that this protocol allows.
         acknowledgement: how long after an interrupt the release or acknowledgement may take.
-        input, hold_back, join, flush: how text is taken.
+        input: piece by piece, or all at once.
+        hold_back: what no cut between two pieces may go through.
+        join: what the provider puts between two pieces.
+        flush: what a `flush()` of the speech becomes.
         max_text: characters in one message, or in one generation where text is taken whole.
         markup: whether ``<…>`` in the text is markup, never to be cut.
         early_end: what an end of output before the end of input means.
@@ -154,13 +159,18 @@ class Traits:
         generation_keepalive: interval of `keepalive(gen)`, the other remedy for a source pause.
         connection_keepalive: interval of `keepalive(None)`.
         ping: interval of WebSocket pings; None where the provider does not bear them.
-        max_idle, max_age: when a connection with nothing on it is replaced.
+        max_idle: how long a connection may lie without a speech before it is replaced; None: for
+            ever.
+        max_age: how old a connection may become; one with nothing on it is then replaced, and one
+            in use takes nothing new. None: as old as it likes.
         connections: sockets the provider allows a key, where it says so. A client opens no more,
             those that are closing included.
         max_message: bytes in the largest message that is accepted.
         formats: names of the audio formats, the default first.
         voice_required: whether a speech needs a voice.
-        voice, language, model: defaults.
+        voice: taken where a speech names none.
+        language: the same for the language.
+        model: the same for the model.
         key_variable: name of the environment variable that holds the key.
         key_required: whether there must be a key. Where not, only one that is passed is used.
     """
@@ -206,7 +216,15 @@ class Traits:
 
 @attrs.frozen
 class Options:
-    """What every provider has in some form; the rest is the adapter's own fields."""
+    """
+    What every provider has in some form; the rest is the adapter's own fields.
+
+    Attributes:
+        voice: the provider's name of it; None where neither the speech nor the traits name one.
+        language: the same for the language.
+        model: the same for the model.
+        format: of the audio that is asked for.
+    """
 
     voice: str | None
     language: str | None
@@ -281,12 +299,20 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class Audio(msgspec.Struct, frozen=True, gc=False):
-    """Audio of one generation; where *id* is missing, of the only one there can be."""
+    """
+    Audio of one generation.
+
+    Attributes:
+        data: in the format of `Options.format`, cut anywhere.
+        id: of the generation; None: of the only one there can be.
+        rate: Hz, where the provider announces it; another than asked for is an error.
+        segment: what the provider calls the part that this belongs to, for marks whose clock counts
+            from it (`Base.SEGMENT`).
+    """
 
     data: bytes
     id: str | None = None
     rate: int | None = None
-    """Hz, where the provider announces it; audio in another rate than asked for is an error."""
     segment: str | None = None
 
 
@@ -294,13 +320,24 @@ class Base(enum.Enum):
     """What a provider's clock counts from."""
 
     GENERATION = "generation"
+    """The beginning of the generation's audio."""
     SEGMENT = "segment"
+    """The beginning of the audio with the same `segment`."""
     ARRIVAL = "arrival"
     """The audio received so far."""
 
 
 class Marks(msgspec.Struct, frozen=True):
-    """Times of words or characters: *units* is (text, start, stop) in seconds from *base*."""
+    """
+    Times of words or characters.
+
+    Attributes:
+        units: each (text, start, stop), in seconds from *base*.
+        id: of the generation; None: of the only one there can be.
+        base: what the seconds count from.
+        kind: what a unit is.
+        segment: the one that the seconds count from, with `Base.SEGMENT`.
+    """
 
     units: tuple[tuple[str, float, float], ...]
     id: str | None = None
@@ -314,45 +351,77 @@ class InputEnd(msgspec.Struct, frozen=True):
     The provider ends a generation itself, for want of text; the rest of its audio follows.
 
     Report it where a provider says so: text that crossed it is then said again, not lost.
+
+    Attributes:
+        id: of the generation; None: of the only one there can be.
     """
 
     id: str | None = None
 
 
 class OutputEnd(msgspec.Struct, frozen=True):
-    """No more audio for this generation. Report it only where it can be no earlier end."""
+    """
+    No more audio for this generation. Report it only where it can be no earlier end.
+
+    Attributes:
+        id: of the generation; None: of the only one there can be.
+    """
 
     id: str | None = None
 
 
 class Released(msgspec.Struct, frozen=True):
-    """The generation's slot and id are free; implies `OutputEnd`."""
+    """
+    The generation's slot and id are free; implies `OutputEnd`.
+
+    Attributes:
+        id: of the generation; None: of the only one there can be.
+        usage: what the provider says that it counted, by its own names.
+    """
 
     id: str | None = None
     usage: Mapping[str, float] | None = None
 
 
 class CancelAck(msgspec.Struct, frozen=True):
-    """The provider stopped as it was told."""
+    """
+    The provider stopped as it was told.
+
+    Attributes:
+        id: of the generation; None: of the only one there can be.
+    """
 
     id: str | None = None
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The provider reports an error; without an id it concerns the connection."""
+    """
+    The provider reports an error.
+
+    Attributes:
+        error: what is raised, unless `Adapter.verdict` makes something else of it.
+        id: of the generation; None: it concerns the connection.
+    """
 
     error: Error
     id: str | None = None
 
 
 class Note(msgspec.Struct, frozen=True):
-    """Something that changes nothing, but shows that the provider has heard of a generation."""
+    """
+    Something that changes nothing, but shows that the provider has heard of a generation.
+
+    Attributes:
+        what: the provider's name of it.
+        id: of the generation; None: of the only one there can be.
+    """
 
     what: str = ""
     id: str | None = None
 
 
 Signal = Ready | Audio | Marks | InputEnd | OutputEnd | Released | CancelAck | Failed | Note
+"""What `Adapter.decode` returns: what a message of the provider means."""
 
 
 # --- facts about failures, and what an adapter makes of them --------------------------------------
@@ -378,7 +447,13 @@ class DialFailure:
 
 @attrs.frozen
 class Closed:
-    """A connection ended: the peer's close code, None where there was no close frame."""
+    """
+    A connection ended.
+
+    Attributes:
+        code: the peer's close code; None where there was no close frame.
+        reason: the peer's words with it.
+    """
 
     code: int | None = None
     reason: str = ""
@@ -399,7 +474,13 @@ class Scope(enum.Enum):
 
 @attrs.frozen
 class Verdict:
-    """What a failure means: how far it reaches and as which error it is raised."""
+    """
+    What a failure means.
+
+    Attributes:
+        scope: how far it reaches.
+        error: what is raised.
+    """
 
     scope: Scope
     error: Error
@@ -488,9 +569,13 @@ def _of(kinds: type | tuple[type, ...], words: str) -> Callable[..., None]:
 
 
 TEXT = _of(str, "a str")
+"""Validator of an adapter's field that holds text: `attrs.field(default=None, validator=TEXT)`."""
 NUMBER = _of((int, float), "a number")
+"""The same for a finite number."""
 WHOLE = _of(int, "a whole number")
+"""The same for a whole number."""
 FLAG = _of(bool, "True or False")
+"""The same for True or False."""
 
 
 @attrs.frozen(kw_only=True)
@@ -499,12 +584,16 @@ class Adapter(abc.ABC):
     One provider. Subclass it with `@attrs.frozen(kw_only=True)`; the fields are its options.
 
     Attributes:
-        voice, language, model: the provider's own names; None takes the default of the traits.
+        voice: the provider's own name; None takes the default of the traits.
+        language: the same for the language.
+        model: the same for the model.
         format: name of an audio format; None takes the provider's default.
     """
 
     name: ClassVar[str]
+    """What the provider is called, in ``Client("mine")``, in logs and in errors."""
     traits: ClassVar[Traits]
+    """What the provider is like."""
 
     voice: str | None = attrs.field(default=None, validator=TEXT)
     language: str | None = attrs.field(default=None, validator=TEXT)

@@ -118,9 +118,10 @@ class AsyncClient:
         # No input here: this may run in the middle of one.
         engine = getattr(self, "_engine", None)
         if engine is not None and engine.running and not engine.closed:
+            told = f"{self!r} was not closed"  # before somebody else closes it
             engine.orphaned = True
             engine.ring()
-            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+            warnings.warn(told, ResourceWarning, source=self, stacklevel=2)
 
     def speak(
         self, text: str | Iterable[str] | AsyncIterable[str] | None = None, **options: object
@@ -287,14 +288,10 @@ class AsyncSpeech:
         # No input here: this may run in the middle of one.
         core = getattr(self, "_core", None)
         if core is not None and not core.over:
+            told = f"{core!r} was dropped before its end; read it out, interrupt it, or use with"
             self._engine.dropped.append((self._mux, core))
             self._engine.ring()
-            warnings.warn(
-                f"{core!r} was dropped before its end; read it out, interrupt it, or use with",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
-            )
+            warnings.warn(told, ResourceWarning, source=self, stacklevel=2)
 
     def write(self, piece: str) -> None:
         """

@@ -114,9 +114,10 @@ class Client:
         # No lock and no input here: this may run in the middle of either.
         engine = getattr(self, "_engine", None)
         if engine is not None and engine.running and not engine.closed:
+            told = f"{self!r} was not closed"  # before somebody else closes it
             engine.orphaned = True
             engine.ring()
-            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+            warnings.warn(told, ResourceWarning, source=self, stacklevel=2)
 
     def speak(self, text: str | Iterable[str] | None = None, **options: object) -> Speech:
         """
@@ -267,14 +268,10 @@ class Speech:
         # No lock and no input here: this may run in the middle of either.
         core = getattr(self, "_core", None)
         if core is not None and not core.over:
+            told = f"{core!r} was dropped before its end; read it out, interrupt it, or use with"
             self._engine.dropped.append((self._mux, core))
             self._engine.ring()
-            warnings.warn(
-                f"{core!r} was dropped before its end; read it out, interrupt it, or use with",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
-            )
+            warnings.warn(told, ResourceWarning, source=self, stacklevel=2)
 
     def write(self, piece: str) -> None:
         """

@@ -45,12 +45,25 @@ class CustomProvider(Provider):
     """
     A provider with the options that every one should have; add yours as attrs fields.
 
-    *key*: the only key accepted; None accepts any. *require_key*: none at all is refused too; a
-    client on loopback needs no key. The key is looked for in ``Authorization: Bearer``, and refused
-    at the upgrade; override `secret` or `admit` where that is not so.
+    The key is looked for in ``Authorization: Bearer``, and refused at the upgrade; override
+    `secret` or `admit` where that is not so. To be set in the class are:
+
+    * `name` (str): what the provider is called;
+    * `path` (str): where its socket is; override `serves` where that is not one fixed path;
+    * `default_voice` (str): the voice to ask for where somebody just wants to hear something;
+    * `cancels` (bool): whether there is a cancel message, which the acknowledgement faults are
+      about;
+    * `base64` (bool, True unless set): whether audio on the socket is base64, which one fault
+      spoils;
+    * `session_type`: your `CustomSession`.
+
+    Attributes:
+        key: the only one that is accepted; None accepts any.
+        require_key: whether none at all is refused, too; a client on loopback needs no key.
     """
 
     session_type: ClassVar[type[CustomSession]]
+    """The class of the sessions; one is made for each socket that was upgraded."""
 
     key: str | None = attrs.field(default=None, repr=False)
     require_key: bool = flag(False)
@@ -62,10 +75,16 @@ class CustomProvider(Provider):
         return bool(secret) or not self.require_key
 
     def secret(self, request: Request) -> str:
+        """Return the key that *request* carries, to be kept out of the log; empty if none."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
 
     def admit(self, stage: Stage, request: Request) -> Response | None:
+        """
+        Refuse an upgrade with a response, or let it pass with None. Called for each.
+
+        Override it to check the query as well, and call it first: it checks the key.
+        """
         if not self.accepts(self.secret(request)):
             return self.refusal(401, "Missing or invalid API key")
         return None
@@ -78,11 +97,43 @@ class CustomSession(Session):
     """
     One socket, with what most protocols need.
 
-    *generations* holds those that are open by the id that `start` was given, None where there are
-    no ids. *request* is the upgrade: its query and headers.
+    A protocol has to write four methods, which are called:
+
+    * `receive`: for each JSON object that the client sends;
+    * `audio`: for each piece of speech, when it is due;
+    * `done`: when all of a generation has been sent;
+    * `failed`: when an ``error`` fault strikes or the speech engine fails.
+
+    It may override others:
+
+    * `opened`: called once, right after the upgrade; send a greeting here;
+    * `prepare`: awaited before the first audio of a generation;
+    * `check`: called before each piece; end here what has lived too long;
+    * `hungry`: called when all complete words are spoken and more text is awaited;
+    * `flushed`: called when everything before a `flush` has been sent;
+    * `left`: called when a generation is not open any more, however it ended;
+    * `reject`: called for what is no JSON object;
+    * `generation_of`: called for each message, to note in the log whose it is;
+    * `confides`: called for each message, where the key may be in one;
+    * `pinged`: called for each WebSocket ping.
+
+    In them it calls, about a generation: `start`, `say`, `flush`, `end`, `interrupt` and `cut`; to
+    write to the client: `send`, and for audio `send_audio`, `send_binary` or `send_sound`; when the
+    client has broken a rule: `violation`; to be called back: `later`; to hang up: `close`.
+    All of it runs in one event loop: nothing here may block.
+
+    Attributes:
+        generations: those that are open, by the id that `start` was given: None where there are no
+            ids. One leaves it by itself when it has ended.
+        request: the upgrade: its query and headers.
+        provider: the one whose session this is, with its options.
+        stage: what all sessions of the simulator share.
+        wire: the socket; ``wire.open`` says whether anything can still be sent.
+        conn: the connection's number, from 1, as in the log.
     """
 
     audio_field: ClassVar[str] = "audio"
+    """The field that `send_audio` puts the base64 in."""
     id_field: ClassVar[str] = "id"
     """The field of the client's messages that names a generation."""
 
@@ -97,7 +148,12 @@ class CustomSession(Session):
     def start(
         self, id: str | None, *, voice: str, encoding: Encoding, language: str | None = None
     ) -> Generation | None:
-        """Begin a generation; None: a fault ended it at once."""
+        """
+        Begin a generation, and return it; None: a fault ended it at once.
+
+        Call it when the client's message opens one. *id* is what the client calls it, None where
+        the protocol has no ids. It speaks as soon as `say` has given it words.
+        """
         gen = self.create(id, voice, language, encoding)
         self.generations[id] = gen
         return gen if self.begin(gen) else None
@@ -118,7 +174,12 @@ class CustomSession(Session):
         gen.touch()
 
     def interrupt(self, gen: Generation | None, acknowledge: Callable[[], None]) -> None:
-        """Stop *gen* and call *acknowledge*, or do what an acknowledgement fault says."""
+        """
+        Stop *gen* and call *acknowledge*, or do what an acknowledgement fault says.
+
+        Call it for the client's cancel message; *acknowledge* sends the provider's answer to it.
+        With None for *gen* there is nothing to stop, and the answer is sent all the same.
+        """
         if gen is not None:
             gen.interrupted = True
 
@@ -142,7 +203,7 @@ class CustomSession(Session):
                 stop()
 
     def send_binary(self, head: bytes, gen: Generation, data: bytes) -> None:
-        """Send audio as a binary message: *head*, then *data*."""
+        """Send audio as a binary message: *head*, then *data*. Call it in `audio`."""
         if self.wire.open:
             frame: JSON = {"audio_bytes": len(data), "head": head.hex()}
             facts = {"chunk": gen.chunks, "after_interrupt": gen.interrupted}
@@ -152,12 +213,15 @@ class CustomSession(Session):
     # What a protocol may have otherwise
 
     def reject(self, message: str) -> None:
+        """Answer something that is no JSON object, by closing with 1003. It is logged already."""
         self.close(_UNSUPPORTED, message)
 
     def generation_of(self, message: JSON) -> Generation | None:
+        """Tell for the log which open generation *message* belongs to: the one in `id_field`."""
         id = message.get(self.id_field)
         return self.generations.get(id) if id is None or isinstance(id, str) else None
 
     def left(self, gen: Generation) -> None:
+        """Take *gen* out of `generations`, for it is not open any more. Call this if overriding."""
         if self.generations.get(gen.id) is gen:
             del self.generations[gen.id]

@@ -40,26 +40,34 @@ class Session(Speaker):
     # The provider's part
 
     def opened(self) -> None:
-        """Do what the provider does right after the upgrade."""
+        """Do what the provider does right after the upgrade. Called once, before any message."""
 
     @abstractmethod
     def receive(self, message: JSON) -> None:
-        """Handle a JSON object."""
+        """Handle a JSON object. Called for each that the client sends, until the close."""
 
     @abstractmethod
     def reject(self, message: str) -> None:
-        """Answer something that is no message of this protocol at all."""
+        """
+        Answer something that is no message of this protocol at all.
+
+        Called for what is no JSON object; for an object of an unknown kind, `receive` may call it.
+        """
 
     @abstractmethod
     def generation_of(self, message: JSON) -> Generation | None:
-        """Tell for the log which open generation a message belongs to."""
+        """Tell for the log which open generation a message belongs to. Called for each."""
 
     def confides(self, message: JSON) -> str:
-        """Return the key in a message, to be kept out of the log; empty if there is none."""
+        """
+        Return the key in a message, to be kept out of the log; empty if there is none.
+
+        Called for each message before it is logged; only for protocols that send the key in one.
+        """
         return ""
 
     def pinged(self) -> None:
-        """Note that a ping was read."""
+        """Note that a ping was read. The pong is sent without this."""
 
     # Running
 
@@ -108,7 +116,11 @@ class Session(Speaker):
     # Sending
 
     def send(self, frame: JSON, gen: Generation | None = None) -> None:
-        """Send a JSON message, unless the connection is closing; later if a fault holds it."""
+        """
+        Send a JSON message, unless the connection is closing; later if a fault holds it.
+
+        Pass the generation that it is about, so that the log says whose it was.
+        """
         if not self._going.is_set():
             self._held.append((frame, gen))
         elif self.wire.open:
@@ -116,7 +128,12 @@ class Session(Speaker):
             self.wire.send_text(msgspec.json.encode(frame))
 
     def send_audio(self, frame: JSON, gen: Generation, data: bytes) -> None:
-        """Send an audio message; *frame* is all of it but the base64 of *data*."""
+        """
+        Send an audio message; *frame* is all of it but the base64 of *data*.
+
+        Call it in `audio`, where the protocol has audio as base64 in JSON: it goes to the field
+        that `audio_field` names.
+        """
         if not self.wire.open:
             return
         encoded = pybase64.b64encode(data).decode()
@@ -129,14 +146,18 @@ class Session(Speaker):
         self.wire.send_text(msgspec.json.encode({**frame, self.audio_field: encoded}))
 
     def send_sound(self, gen: Generation, data: bytes) -> None:
-        """Send an audio message that is nothing but *data*."""
+        """Send a binary message that is nothing but *data*. Call it in `audio`."""
         if self.wire.open:
             facts = {"chunk": gen.chunks, "after_interrupt": gen.interrupted}
             self.log("send", gen, frame={"audio_bytes": len(data)}, **facts)
             self.wire.send_binary(data)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Start the closing handshake; all open generations are cut."""
+        """
+        Start the closing handshake; all open generations are cut.
+
+        *code* is the WebSocket close code; nothing is sent, or given to `receive`, afterwards.
+        """
         if self.wire.open:
             self.log("close", by="server", code=code, reason=reason)
         for gen in list(self.open.values()):
