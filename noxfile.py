@@ -49,7 +49,7 @@ def tests(session: nox.Session) -> None:
     session.install("-e", ".[cli,local,trio]", *group("test"))
     session.run("python", "--version")
     # More than a core or two can do, but most tests wait for something.
-    session.run("pytest", "-n", "6", *session.posargs)
+    session.run("pytest", "-n", "4", *session.posargs)
 
 
 @nox.session
@@ -77,7 +77,7 @@ def contract(session: nox.Session) -> None:
     env = {"TTSMUX_FUZZ": "200000", "TTSMUX_ORDERS": "all"}
     own = ["-k", "mutated or every_order", "--timeout=900"]
     own += ["tests/adapters/test_contract.py", "tests/testing", "tests/thirdparty"]
-    session.run("pytest", "-n", "6", *(session.posargs or own), env=env)
+    session.run("pytest", "-n", "4", *(session.posargs or own), env=env)
 
 
 @nox.session(python=OLDEST)
@@ -91,7 +91,7 @@ def coverage(session: nox.Session) -> None:
     few = ["--schedules=200", "-k", f"not ({themselves})", "--timeout=600"]
     own = [*few, "tests/core", "tests/text", "tests/adapters"]
     session.run("coverage", "erase")
-    pytest = ("pytest", "-n", "6", *(session.posargs or own))
+    pytest = ("pytest", "-n", "4", *(session.posargs or own))
     session.run("coverage", "run", "-m", *pytest, env={"TTSMUX_FUZZ": "1000"})
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--fail-under=100")
