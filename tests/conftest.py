@@ -8,6 +8,7 @@ Async tests say ``pytestmark = pytest.mark.anyio`` and then run on asyncio, uvlo
 import gc
 import inspect
 import os
+import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from importlib.util import find_spec
 
@@ -63,6 +64,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=3.0,
         help="seconds that threads, tasks, sockets and children have to go (%(default)s)",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What skips is for machines that lack something: CI has everything, and leaves out nothing."""
+    if os.environ.get("CI") and sys.platform == "linux":
+        marks = [mark for item in items for mark in item.iter_markers("skipif")]
+        lacking = {str(mark.kwargs["reason"]) for mark in marks if mark.args[0]}
+        if lacking:
+            raise pytest.UsageError(f"CI would leave tests out: {', '.join(sorted(lacking))}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
