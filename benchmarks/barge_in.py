@@ -210,7 +210,7 @@ def main() -> None:
     with Server() as server:
         for case in CASES:
             if args.only in f"{case.provider}: {case.name}":
-                rows += _measure(case, server, args.rounds)
+                rows += harness.tell(_measure(case, server, args.rounds))
         harness.finish("barge_in", rows, server, args)
 
 

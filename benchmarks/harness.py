@@ -122,6 +122,15 @@ def arguments(description: str) -> argparse.Namespace:
     return args
 
 
+def tell(rows: Sequence[Row]) -> Sequence[Row]:
+    """Print what has been measured so far, beside the table that is to come, and return it."""
+    for row in rows:
+        values = ", ".join(f"{name} {value:g}" for name, value in row.values.items())
+        kept = "" if row.kept is None else "  kept" if row.kept else "  NOT KEPT"
+        print(f"{row.case} · {row.client}: {values}{kept}", file=sys.stderr, flush=True)
+    return rows
+
+
 def table(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row.values))
     lines = [

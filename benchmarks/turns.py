@@ -101,7 +101,7 @@ def main() -> None:
     with Server() as server:
         for provider in raw.PROVIDERS:
             if args.only in provider:
-                rows += _measure(provider, server, args.rounds)
+                rows += harness.tell(_measure(provider, server, args.rounds))
         harness.finish("turns", rows, server, args)
 
 

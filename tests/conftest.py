@@ -15,7 +15,7 @@ from importlib.util import find_spec
 import hypothesis
 import pytest
 
-from tests import _leaks, _totals
+from tests import _jitter, _leaks, _totals
 
 RUNTIMES = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
@@ -59,6 +59,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="interrupt the threaded client at every step there is, not at those that tell",
     )
     group.addoption(
+        "--jitter",
+        action="store_true",
+        help="run beside a thread that takes the interpreter for itself, in bursts",
+    )
+    group.addoption(
         "--leak-grace",
         type=float,
         default=3.0,
@@ -68,6 +73,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_totals.Totals())
+    # Where workers run the tests, they are who is to be disturbed.
+    if config.getoption("--jitter") and config.getoption("dist", "no") == "no":
+        _jitter.begin(os.getpid())
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
