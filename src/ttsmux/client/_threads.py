@@ -16,15 +16,15 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-from ..adapter import DialFailure
 from ..core.connection import Connection
 from ..core.effects import Dial, Event, HangUp, Report, Send, Wake
 from ..core.lane import Ticket
 from ..core.mux import Mux
 from ..core.speech import Speech
-from ..errors import Error, ForkedProcess
+from ..errors import ForkedProcess
 from ..transports.dial import Dialler
 from ..transports.websocket_client import connect
 from . import _shared, events
@@ -56,6 +56,8 @@ class Engine:
         """Speeches that were garbage-collected; the clock interrupts them."""
         self.orphaned = False
         """Whether the client itself was; the clock closes everything."""
+        self._dials: deque[Wire] = deque()
+        """Connections to begin; the clock does, for a thread may take milliseconds to start."""
         self._bell = Bell()
         self._armed: float | None = None
         self._clock: threading.Thread | None = None
@@ -105,7 +107,6 @@ class Engine:
 
     def _hand_over(self, mux: Mux, found: list[Event]) -> None:
         effects = mux.effects()
-        undialled: list[tuple[Connection, Error]] = []
         try:
             for effect in effects:
                 match effect:
@@ -116,10 +117,8 @@ class Engine:
                         handle.ring()
                     case Dial(conn=conn):
                         conn.handle = Wire(self, mux, effect)
-                        try:
-                            self.start(conn.handle.run, f"wire-{conn.number}")
-                        except Exception as exc:  # no thread is to be had
-                            undialled.append((conn, _shared.undialled(exc)))
+                        self._dials.append(conn.handle)
+                        self._bell.ring()
                     case HangUp(conn=conn):
                         _wire(conn).put(effect)
                     case Report(event=event):
@@ -128,9 +127,6 @@ class Engine:
             # The Mux will be given up, but a speech that is over already is told by nobody else.
             _shared.salvage(effects, found)
             raise
-        # Not in the loop: they are inputs of the Mux, in a step that is under way.
-        for conn, error in undialled:
-            mux.dial_failed(conn, DialFailure(error=error), time.monotonic())
 
     def _abandon(self, mux: Mux, exc: BaseException, found: list[Event]) -> None:
         mux.abandon(exc)
@@ -200,6 +196,7 @@ class Engine:
         if self.orphaned and not self.closed:
             self.closed = True
             self._quietly(mux, functools.partial(mux.close, time.monotonic()))
+        self._dial()
         if self.closed and not self.dropped:
             return False
         self._bell.wait(None if due is None else due - time.monotonic())
@@ -209,6 +206,12 @@ class Engine:
         if mux.deadline is not None and mux.deadline <= time.monotonic():
             self._quietly(mux, functools.partial(mux.tick, time.monotonic()))
         return True
+
+    def _dial(self) -> None:
+        """Begin the connections that were asked for."""
+        while self._dials:
+            with suppress(IndexError):  # another thread may be at it
+                self._dials.popleft().start()
 
     def _quietly(self, mux: Mux, input: Callable[[], object]) -> None:
         """Run an input that nobody waits for; whatever it raises has reached those it concerns."""
@@ -243,6 +246,7 @@ class Engine:
         self.closed = True
         deadline = time.monotonic() + grace + _shared.CLOSE_MARGIN
         ticket = self.step(mux, lambda: mux.close(time.monotonic()))
+        self._dial()  # the clock may have left already, and who is not begun does not end
         self.wait(mux, ticket, deadline)
         self.ring()
         self._join(deadline)

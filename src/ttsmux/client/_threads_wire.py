@@ -61,6 +61,13 @@ class Wire:
             self._news.ring()
         self._orders.put(order)
 
+    def start(self) -> None:
+        """Have the writer run; where no thread is to be had, the dial has failed."""
+        try:
+            self._engine.start(self.run, f"wire-{self._conn.number}")
+        except Exception as exc:
+            self._failed(DialFailure(error=_shared.undialled(exc)))
+
     # -- the writer: dials, then is the only one that sends
 
     def run(self) -> None:
