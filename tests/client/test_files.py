@@ -10,6 +10,7 @@ import pytest
 
 from ttsmux.audio import AudioFormat, wav
 from ttsmux.client.files import WavFile
+from ttsmux.errors import ConfigError
 
 PCM = AudioFormat.parse("pcm_24000")
 MULAW = AudioFormat.parse("mulaw_8000")
@@ -45,6 +46,21 @@ def test_a_file_written_in_pieces_is_the_file_written_at_once(tmp_path: Path, si
         for _ in range(size):
             file.write(b"\xff")
     assert path.read_bytes() == wav(MULAW, b"\xff" * size)
+
+
+@pytest.mark.parametrize("name", ["speech.mp3", "speech.OGG", "speech.raw"])
+def test_no_wav_is_called_anything_else(tmp_path: Path, name: str) -> None:
+    """A player that goes by the name would not play it, and nothing would say why."""
+    with pytest.raises(ConfigError, match=r"ends with \.wav"):
+        WavFile(tmp_path / name, PCM)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["speech", "speech.WAV", "speech.v2", "speech.wave"])
+def test_any_other_name_will_do(tmp_path: Path, name: str) -> None:
+    with WavFile(tmp_path / name, PCM) as file:
+        file.write(b"\1\2")
+    assert (tmp_path / name).read_bytes() == wav(PCM, b"\1\2")
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])

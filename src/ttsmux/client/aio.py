@@ -336,6 +336,7 @@ class AsyncSpeech:
         Write the audio to a WAV file, which is there whole or not at all.
 
         Raises:
+            ConfigError: the name ends like that of another kind of audio, as in ``a.mp3``.
             OSError: the file cannot be written.
             Error: the speech failed, or was interrupted; there is no file then.
         """

@@ -10,6 +10,10 @@ from types import TracebackType
 from typing import Self
 
 from ..audio import AudioFormat, wav_header
+from ..errors import ConfigError
+
+_NOT_WAV = {".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".pcm", ".raw"}
+"""Ends of names that players believe."""
 
 
 class WavFile:
@@ -17,10 +21,16 @@ class WavFile:
     A WAV file that appears under its name when it is complete.
 
     Until then it is a temporary file beside it; if the block is left by an exception, it goes.
+
+    Raises:
+        ConfigError: the name says that it holds something else.
     """
 
     def __init__(self, path: str | Path, format: AudioFormat) -> None:
         self.path = Path(path)
+        if self.path.suffix.lower() in _NOT_WAV:
+            msg = f"{self.path.name} would hold a WAV file: give it a name that ends with .wav"
+            raise ConfigError(msg, phase="config")
         self._format = format
         self._size = 0
 
