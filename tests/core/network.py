@@ -208,6 +208,7 @@ def random_schedule(seed: int) -> Schedule:
         )
     shape = SHAPES[shapes[0]]
     refused = rng.random() < 0.2
+    more = random.Random(seed + 2)
     return Schedule(
         seed=seed,
         shapes=tuple(shapes),
@@ -216,8 +217,15 @@ def random_schedule(seed: int) -> Schedule:
                 max_size=rng.choice((1, 2, 2, 3, 4, 8)),
                 min_idle=rng.choice((None, None, None, 0, 0, 1, 2)),
                 acquire_timeout=rng.choice((10.0, 10.0, 3.0)),
+                max_generations=more.choice((None, None, None, 1, 2)),
+                reconnect_jitter=more.choice((0.0, 20.0)),
             ),
-            retry=RetryPolicy(attempts=rng.choice((1, 2, 3, 3))),
+            retry=RetryPolicy(
+                attempts=rng.choice((1, 2, 3, 3)),
+                budget=more.choice((500, 500, 20, 5, None)),
+                breaker_failures=more.choice((5, 5, 2, 1, None)),
+                breaker_base=more.choice((2.0, 0.2)),
+            ),
             timeouts=Timeouts(total=rng.choice((None, None, None, 6.0))),
         ),
         scripts=scripts,
@@ -291,6 +299,7 @@ _UNIT = struct.Struct(">II")
 _REASONS = {
     "interrupted", "old", "idle or old", "it serves once", "another voice needs the room",
     "too many muted generations", "its provider does not mean its acknowledgements",
+    "it has served max_generations", "its options are not used any more",
 }  # fmt: skip
 """For which a connection may be given up that nothing is wrong with."""
 _PATIENCE = 300.0
@@ -1071,6 +1080,10 @@ class World:
         """Have one more speech, for what was planned and did not come to pass."""
         self.encores += 1
         self.require(self.encores < 10, "no fault strikes, or no interruption meets a speech")
+        for breaker in self.pool._breakers.values():
+            if breaker.turns_away(self.now):
+                # A speech that is turned away at once meets nothing.
+                self.run(lambda: False, breaker.until, quiet=True)
         number = len(self.callers)
         text = " ".join(f"s{number}w{i}e" for i in range(3))
         interrupt, cue = None, "begun"
@@ -1233,8 +1246,8 @@ class World:
     def check_queue(self) -> None:
         """Nobody waits while there is a seat."""
         for speech in urgent(self.pool):
-            if speech.not_before <= self.now:
-                lane = self.pool.lanes[speech.plan.key]
+            lane = self.pool.lanes[speech.plan.key]
+            if speech.not_before <= self.now and lane.breaker.seats(self.now):
                 free = [conn for conn in lane.connections if conn.free_seats > 0]
                 if free:
                     self.require(False, f"{speech!r} waits beside {free}")
@@ -1245,6 +1258,7 @@ class World:
         since = speech.waiting_since
         assert since is not None
         patient = self.now <= since + 1.0 or lane.not_before > self.now or pool.closing
+        patient = patient or not lane.breaker.closed  # the outcome of the probe is waited for
         if patient or lane.connections or len(pool.connections) < pool.settings.pool.max_size:
             return
         leaving = (ConnectionState.DRAINING, ConnectionState.CLOSING)

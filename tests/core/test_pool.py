@@ -380,7 +380,7 @@ def test_dials_under_way_together_fail_together() -> None:
 
 def test_dials_back_off() -> None:
     """A server that refuses is not hammered: the waits grow to two seconds."""
-    harness = Harness(QUIET, settings(min_idle=1))
+    harness = Harness(QUIET, settings(min_idle=1, retry={"breaker_failures": None}))
     harness.prewarm(1, timeout=1000.0)
     for _ in range(6000):
         for conn in dialling(harness):
@@ -722,8 +722,8 @@ def test_a_barrier_is_a_spare_to_be_once_one_was_acknowledged() -> None:
 
 
 def test_only_lanes_in_use_have_spares() -> None:
-    """Ten minutes after its last speech a voice keeps no more than it has."""
-    harness = Harness(QUIET, settings(min_idle=1))
+    """Ten minutes after its last speech a voice is given no more."""
+    harness = Harness(QUIET, settings(min_idle=1, reconnect_jitter=0.0))
     harness.spoken()
     speech = harness.speak("x. ", line="other")
     harness.up()
@@ -929,7 +929,8 @@ def test_statistics() -> None:
 
 def test_lanes_that_nobody_uses_are_forgotten() -> None:
     """A voice a speech would otherwise grow the memory for ever."""
-    harness = Harness(QUIET, settings(min_idle=0, max_size=1000))
+    off = {"breaker_failures": None}
+    harness = Harness(QUIET, settings(min_idle=0, max_size=1000, retry=off))
     waiting = harness.speak("Hello. ", line="kept")
     ticket = harness.prewarm(1, line="warmed")
     harness.refuse(harness.wires[0])
