@@ -217,14 +217,14 @@ def random_schedule(seed: int) -> Schedule:
                 max_size=rng.choice((1, 2, 2, 3, 4, 8)),
                 min_idle=rng.choice((None, None, None, 0, 0, 1, 2)),
                 acquire_timeout=rng.choice((10.0, 10.0, 3.0)),
-                max_generations=more.choice((None, None, None, 1, 2)),
+                max_generations=more.choice((*(None,) * 9, 1, 3)),
                 reconnect_jitter=more.choice((0.0, 20.0)),
             ),
             retry=RetryPolicy(
                 attempts=rng.choice((1, 2, 3, 3)),
                 budget=more.choice((500, 500, 20, 5, None)),
-                breaker_failures=more.choice((5, 5, 2, 1, None)),
-                breaker_base=more.choice((2.0, 0.2)),
+                breaker_failures=more.choice((5, 5, 5, 2, 1, 1, None)),
+                breaker_base=more.choice((4.0, 0.2)),
             ),
             timeouts=Timeouts(total=rng.choice((None, None, None, 6.0))),
         ),
@@ -1084,6 +1084,7 @@ class World:
             if breaker.turns_away(self.now):
                 # A speech that is turned away at once meets nothing.
                 self.run(lambda: False, breaker.until, quiet=True)
+                self.now = max(self.now, breaker.until)
         number = len(self.callers)
         text = " ".join(f"s{number}w{i}e" for i in range(3))
         interrupt, cue = None, "begun"

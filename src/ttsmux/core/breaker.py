@@ -79,8 +79,11 @@ class Breaker:
         Returns:
             whether the route is left alone from now on.
         """
-        # What was under way together fails together: that is one failure.
-        if not outage(error) or began < self._failed_at:
+        if not outage(error):
+            return False
+        if began < self._failed_at:
+            # What was under way together fails together: that is one failure.
+            self._step(BreakerInput.FAIL)
             return False
         self._failed_at, self._error = now, error
         self._dials_only = self._dials_only and not up
