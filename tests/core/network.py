@@ -300,6 +300,7 @@ _REASONS = {
     "interrupted", "old", "idle or old", "it serves once", "another voice needs the room",
     "too many muted generations", "its provider does not mean its acknowledgements",
     "it has served max_generations", "its options are not used any more",
+    "others of its age have ended",
 }  # fmt: skip
 """For which a connection may be given up that nothing is wrong with."""
 _PATIENCE = 300.0

@@ -311,7 +311,7 @@ class Connection:
         self._pool.counts.lost += self.opened_at is not None
         resting = all(gen.unseen and gen.rested for gen in self.generations.values())
         if self.opened_at is not None and resting and now >= self.opened_at + _VINTAGE:
-            self._pool.aged(self)
+            self._pool.aged(self, now)
         busy = bool(self.live)
         if isinstance(fault, Error):
             error = fault

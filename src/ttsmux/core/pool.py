@@ -265,7 +265,7 @@ class Pool:
             self.changed(conn)
             self.dialler.room_for_waiters = self.dialler.room_for_spares = True
 
-    def aged(self, lost: Connection) -> None:
+    def aged(self, lost: Connection, now: float) -> None:
         """*lost* ended while it rested: idle ones of its age have ended too, or soon will."""
         assert lost.opened_at is not None, "it rested"
         for conn in list(lost.lane.idle):
@@ -274,8 +274,8 @@ class Pool:
                 and conn.opened_at is not None
                 and conn.opened_at <= lost.opened_at + _SAME
             ):
-                conn.outdated = True
-                self.changed(conn)
+                # At once, for a speech would meet one dead socket after the other.
+                conn.doom("others of its age have ended", now)
 
     def bereft(self, conn: Connection, now: float) -> None:
         """*conn* is lost, and may not be the only one in the world: no spare at once."""

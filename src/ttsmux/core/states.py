@@ -123,7 +123,7 @@ class BreakerInput(enum.Enum):
     SUCCEED = "succeed"
     """The provider did something for us: a handshake alone is nothing."""
     FAIL = "fail"
-    """It did not; but not often enough in a row, or with what failed before, or not at the probe."""
+    """It did not; but too rarely in a row, or together with others, or not at the probe."""
     TRIP = "trip"
     """It failed too often in a row, or at the probe."""
     PROBE = "probe"
