@@ -46,6 +46,7 @@ class Service:
         self.asked: dict[Speech, float] = {}
         self.most = 0
         """Sockets at once."""
+        self._open: dict[Speech, None] = {}
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
 
@@ -55,6 +56,7 @@ class Service:
         speech = self.harness.ask(text, **overrides)
         self.speeches.append(speech)
         self.asked[speech] = self.harness.now
+        self._open[speech] = None
         self.perform()
         return speech
 
@@ -111,9 +113,10 @@ class Service:
                 case HangUp(conn=conn):
                     self.after(0.05, self.gone, conn)
         self.most = max(self.most, self.harness.mux.stats().size)
-        for speech in self.speeches:
-            if speech not in self.done:
-                self.read(speech)
+        for speech in list(self._open):
+            self.read(speech)
+            if speech in self.done:
+                del self._open[speech]
 
     def read(self, speech: Speech) -> None:
         try:

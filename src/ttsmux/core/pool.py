@@ -99,6 +99,7 @@ class Pool:
             mine = self._crowds.setdefault(plan.adapter.name, Crowd())
             breaker = self._breakers.setdefault(plan.number, Breaker(self.settings.retry, self.rng))
             lane = Lane(plan, self, (self.crowd, mine), breaker, self.budget(plan), now)
+            self._outlive(now)
             self.lanes[plan.key] = lane
             self._memory.append(lane)
         lane.plain = lane.plain or plan.adapter is plan.route.adapter
@@ -499,11 +500,15 @@ class Pool:
         return bool(lane.sums.coming) or serving
 
     def use(self, lane: Lane, now: float) -> None:
-        latest = next(reversed(self.lanes.values()))
-        if latest is not lane and latest.idle and now >= latest.unused_at:
-            self.look_at(latest)  # it is the latest no more, and is to be given up
+        self._outlive(now)
         lane.used_at = now
         self.lanes.move_to_end(lane.plan.key)
+
+    def _outlive(self, now: float) -> None:
+        """What was used last may not be that any more: it could have gone long ago."""
+        latest = next(reversed(self.lanes.values()), None)
+        if latest is not None and latest.idle and now >= latest.unused_at:
+            self.look_at(latest)
 
     def _finish_tickets(self, now: float) -> None:
         for prewarm in list(self.prewarms):
