@@ -1010,7 +1010,8 @@ class World:
         self.callers = [Caller(self, i, script) for i, script in enumerate(schedule.scripts)]
         self.waiters: list[Waiter] = []
         self.trace: list[str] = []
-        self.dials = 0
+        self.dials = self.vain = 0
+        """Those begun, and of them those that came to nothing."""
         self.struck: Counter[str] = Counter()
         """Faults that came to pass."""
         self.met: Counter[str] = Counter()
@@ -1238,10 +1239,16 @@ class World:
         """Nothing is lost in the books."""
         stats = self.mux.stats()
         came_up = sum(link.conn.opened_at is not None for link in self.links.values())
+        self.vain = sum(c.opened_at is None and not c.coming for c in self.links)
         right = (
             stats.opened == stats.closed + stats.live == came_up
             and stats.leased == stats.released + stats.held
             and stats.dials == self.dials
+            and stats.size == stats.dialling + stats.idle + stats.busy + stats.closing
+            and stats.dials == stats.opened + stats.dialling + self.vain
+            and stats.returned_bad <= stats.released
+            and stats.queued <= stats.leased
+            and stats.lost <= stats.closed
         )
         self.require(right, lambda: f"{came_up} connections came up of {self.dials}: {stats}")
 
@@ -1279,6 +1286,8 @@ class World:
     def check_dial(self, conn: Connection) -> None:
         """A dial has a reason: somebody waits, a spare is missing, or a prewarm asks for it."""
         lane, pool = conn.lane, self.pool
+        probe = lane.breaker.probe
+        self.require(lane.breaker.closed or probe is conn, "a dial to a provider given up")
         if any(prewarm.lane is lane for prewarm in pool.prewarms) or not lane.plan.traits.reusable:
             return
         fixed = self.schedule.config.pool.min_idle
