@@ -61,12 +61,27 @@ def _seconds(settings: object, field: attrs.Attribute[float], value: object) -> 
     check_seconds(field.name, value, most=_MONTH)
 
 
+def _wait(settings: object, field: attrs.Attribute[float], value: object) -> None:
+    check_seconds(field.name, value, zero=True, most=_MONTH)
+
+
 def _natural(settings: object, field: attrs.Attribute[int], value: object) -> None:
     check_count(field.name, value)
 
 
 def _positive(settings: object, field: attrs.Attribute[int], value: object) -> None:
     check_count(field.name, value, least=1)
+
+
+def _unless_none(
+    check: Callable[[object, attrs.Attribute[int], object], None],
+) -> Callable[[object, attrs.Attribute[int], object], None]:
+    # As `validators.optional`, for a field whose default is not None.
+    def unless_none(settings: object, field: attrs.Attribute[int], value: object) -> None:
+        if value is not None:
+            check(settings, field, value)
+
+    return unless_none
 
 
 def _of(kind: type[_T]) -> Callable[[object, attrs.Attribute[_T], _T], None]:
@@ -133,17 +148,49 @@ class PoolLimits:
     """Seconds a connection may lie idle. None: the provider's own limit, with a margin."""
     max_age: float | None = attrs.field(default=None, validator=validators.optional(_seconds))
     """Seconds a connection may live. None: the provider's own limit, with a margin."""
+    max_generations: int | None = attrs.field(
+        default=None, validator=validators.optional(_positive)
+    )
+    """Generations a connection may serve before it takes nothing new. None: any number."""
+    reconnect_jitter: float = attrs.field(default=20.0, validator=_wait)
+    """
+    Seconds, at most, after which a spare takes the place of a connection that the provider ended or
+    that broke; how many is left to chance, so that a thousand clients that lost theirs at once do
+    not come back at once. A speech is dialled for at once all the same.
+    """
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """When a speech is begun again. Only before its first audio is handed out."""
+    """
+    When a speech is begun again. Only before its first audio is handed out.
+
+    What all speeches of one route share keeps a provider in trouble from being asked ever more: a
+    budget that retries are paid from, and a circuit breaker.
+    """
 
     attempts: int = attrs.field(default=3, validator=_positive)
     """Times a speech is tried in all; failed dials that it waited for count."""
     base: float = attrs.field(default=0.05, validator=_seconds)
     cap: float = attrs.field(default=2.0, validator=_seconds)
     """Before retry *i* (from 0) the wait is uniform in [0, min(cap, base · 2^i)] seconds."""
+    budget: int | None = attrs.field(default=500, validator=_unless_none(_natural))
+    """
+    Tokens that retries are paid from: 14 after a failure, 5 where the provider asked for fewer
+    requests. What is spoken in the end gives back what its retries cost, or 1 where there were
+    none. Without enough of them a failure is final. None: retries cost nothing.
+    """
+    breaker_failures: int | None = attrs.field(default=5, validator=_unless_none(_positive))
+    """
+    Failures of the provider's in a row after which nothing is tried for a while, and speeches go to
+    the next route or fail with `CircuitOpen`. None: never.
+    """
+    breaker_base: float = attrs.field(default=2.0, validator=_seconds)
+    breaker_cap: float = attrs.field(default=60.0, validator=_seconds)
+    """
+    For how many seconds: min(cap, base · 2^i) ± 20 % the *i*-th time in a row (from 0). Then one
+    speech or one connection finds out whether the provider speaks again.
+    """
 
 
 @attrs.frozen(kw_only=True)

@@ -244,6 +244,13 @@ class Harness:
                 self.end(speech)
         return speech
 
+    def ask(self, text: str = "Hello. ", **overrides: object) -> Speech:
+        """Say *text*, all of it at once; unlike `speak` it may fail in that very step."""
+        speech = self.mux.speak(overrides, self.now, text=[text])
+        speech.handle = speech
+        self.collect()
+        return speech
+
     def write(self, speech: Speech, text: str) -> None:
         self.mux.write(speech, text, self.now)
         self.collect()

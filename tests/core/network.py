@@ -208,6 +208,7 @@ def random_schedule(seed: int) -> Schedule:
         )
     shape = SHAPES[shapes[0]]
     refused = rng.random() < 0.2
+    more = random.Random(seed + 2)
     return Schedule(
         seed=seed,
         shapes=tuple(shapes),
@@ -216,8 +217,15 @@ def random_schedule(seed: int) -> Schedule:
                 max_size=rng.choice((1, 2, 2, 3, 4, 8)),
                 min_idle=rng.choice((None, None, None, 0, 0, 1, 2)),
                 acquire_timeout=rng.choice((10.0, 10.0, 3.0)),
+                max_generations=more.choice((*(None,) * 9, 1, 3)),
+                reconnect_jitter=more.choice((0.0, 20.0)),
             ),
-            retry=RetryPolicy(attempts=rng.choice((1, 2, 3, 3))),
+            retry=RetryPolicy(
+                attempts=rng.choice((1, 2, 3, 3)),
+                budget=more.choice((500, 500, 20, 5, None)),
+                breaker_failures=more.choice((5, 5, 5, 2, 1, 1, None)),
+                breaker_base=more.choice((4.0, 0.2)),
+            ),
             timeouts=Timeouts(total=rng.choice((None, None, None, 6.0))),
         ),
         scripts=scripts,
@@ -291,6 +299,8 @@ _UNIT = struct.Struct(">II")
 _REASONS = {
     "interrupted", "old", "idle or old", "it serves once", "another voice needs the room",
     "too many muted generations", "its provider does not mean its acknowledgements",
+    "it has served max_generations", "its options are not used any more",
+    "others of its age have ended",
 }  # fmt: skip
 """For which a connection may be given up that nothing is wrong with."""
 _PATIENCE = 300.0
@@ -1000,7 +1010,8 @@ class World:
         self.callers = [Caller(self, i, script) for i, script in enumerate(schedule.scripts)]
         self.waiters: list[Waiter] = []
         self.trace: list[str] = []
-        self.dials = 0
+        self.dials = self.vain = 0
+        """Those begun, and of them those that came to nothing."""
         self.struck: Counter[str] = Counter()
         """Faults that came to pass."""
         self.met: Counter[str] = Counter()
@@ -1071,6 +1082,11 @@ class World:
         """Have one more speech, for what was planned and did not come to pass."""
         self.encores += 1
         self.require(self.encores < 10, "no fault strikes, or no interruption meets a speech")
+        for breaker in self.pool._breakers.values():
+            if breaker.turns_away(self.now):
+                # A speech that is turned away at once meets nothing.
+                self.run(lambda: False, breaker.until, quiet=True)
+                self.now = max(self.now, breaker.until)
         number = len(self.callers)
         text = " ".join(f"s{number}w{i}e" for i in range(3))
         interrupt, cue = None, "begun"
@@ -1223,18 +1239,24 @@ class World:
         """Nothing is lost in the books."""
         stats = self.mux.stats()
         came_up = sum(link.conn.opened_at is not None for link in self.links.values())
+        self.vain = sum(c.opened_at is None and not c.coming for c in self.links)
         right = (
             stats.opened == stats.closed + stats.live == came_up
             and stats.leased == stats.released + stats.held
             and stats.dials == self.dials
+            and stats.size == stats.dialling + stats.idle + stats.busy + stats.closing
+            and stats.dials == stats.opened + stats.dialling + self.vain
+            and stats.returned_bad <= stats.released
+            and stats.queued <= stats.leased
+            and stats.lost <= stats.closed
         )
         self.require(right, lambda: f"{came_up} connections came up of {self.dials}: {stats}")
 
     def check_queue(self) -> None:
         """Nobody waits while there is a seat."""
         for speech in urgent(self.pool):
-            if speech.not_before <= self.now:
-                lane = self.pool.lanes[speech.plan.key]
+            lane = self.pool.lanes[speech.plan.key]
+            if speech.not_before <= self.now and lane.breaker.seats(self.now):
                 free = [conn for conn in lane.connections if conn.free_seats > 0]
                 if free:
                     self.require(False, f"{speech!r} waits beside {free}")
@@ -1245,6 +1267,7 @@ class World:
         since = speech.waiting_since
         assert since is not None
         patient = self.now <= since + 1.0 or lane.not_before > self.now or pool.closing
+        patient = patient or not lane.breaker.closed  # the outcome of the probe is waited for
         if patient or lane.connections or len(pool.connections) < pool.settings.pool.max_size:
             return
         leaving = (ConnectionState.DRAINING, ConnectionState.CLOSING)
@@ -1263,6 +1286,8 @@ class World:
     def check_dial(self, conn: Connection) -> None:
         """A dial has a reason: somebody waits, a spare is missing, or a prewarm asks for it."""
         lane, pool = conn.lane, self.pool
+        probe = lane.breaker.probe
+        self.require(lane.breaker.closed or probe is conn, "a dial to a provider given up")
         if any(prewarm.lane is lane for prewarm in pool.prewarms) or not lane.plan.traits.reusable:
             return
         fixed = self.schedule.config.pool.min_idle

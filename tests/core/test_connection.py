@@ -750,7 +750,11 @@ def test_a_request_that_was_heard_of_is_not_free() -> None:
 def test_free_attempts_are_bounded() -> None:
     """As many stale sockets as a pool can hold, then it counts."""
     config = settings(
-        min_idle=1, max_size=2, retry={"attempts": 1}, timeouts={"first_audio": 100.0}
+        min_idle=1,
+        max_size=2,
+        reconnect_jitter=0.0,
+        retry={"attempts": 1},
+        timeouts={"first_audio": 100.0},
     )
     harness = opened(traits(ping=None), config)
     harness.advance(11.0)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.helpers import LEAN, MULTIPLEXED, Harness, Toy, opened, settings, traits
+from tests.core.helpers import MULTIPLEXED, Harness, Toy, opened, settings, traits
 from ttsmux.adapter import Closed, DialFailure, Failed, Verdict
 from ttsmux.core.speech import Speech
 from ttsmux.settings import Interrupt
@@ -206,7 +206,8 @@ def test_who_has_left_is_not_kept() -> None:
 
 def test_who_left_while_resting_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor somebody who was to be begun again in an hour."""
-    harness = opened(MUTING, LEAN)
+    off = {"budget": None, "breaker_failures": None}
+    harness = opened(MUTING, settings(min_idle=0, retry=off))
     real = Toy.verdict
 
     def verdict(self: Toy, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:

@@ -18,7 +18,7 @@ from ttsmux.core import pool
 from ttsmux.core.connection import Connection
 from ttsmux.core.crowd import Share, share_of
 from ttsmux.core.lane import Lane
-from ttsmux.core.states import ConnectionState
+from ttsmux.core.states import BreakerState, ConnectionState
 
 
 class Auditor(World):
@@ -41,7 +41,24 @@ class Auditor(World):
         self.require(set(everyone) == set(pool.connections), "a connection without a lane")
         seatless = sum(lane.seatless for lane in pool.lanes.values())
         self.require(pool._seatless == seatless, "who has no seat")
+        self.check_routes()
         self.look_again()
+
+    def check_routes(self) -> None:
+        """A route is tried, or there is one who tries it, or nobody waits for what is not tried."""
+        pool = self.pool
+        for breaker in pool._breakers.values():
+            probing = breaker.state is BreakerState.HALF_OPEN
+            self.require((breaker.probe is not None) == probing, "who is the probe")
+            there = breaker.probe is None or breaker.probe in pool.connections
+            self.require(there and not getattr(breaker.probe, "over", False), "a probe is gone")
+        for lane in pool.lanes.values():
+            if lane.breaker.turns_away(self.now) and not lane.sums.coming:
+                serving = any(c.retirable for c in lane.connections)
+                self.require(not lane.line or serving, "who waits for what is not tried")
+        most = pool.settings.retry.budget
+        for budget in pool._budgets.values():
+            self.require(0 <= budget.left <= (most or 0), f"{budget.left} tokens of {most}")
 
     def look_again(self) -> None:
         """Decide as if everything had changed: there is to be nothing left to decide."""

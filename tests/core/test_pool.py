@@ -13,9 +13,10 @@ from tests.core.helpers import (
     settings,
     traits,
 )
-from ttsmux.adapter import Input
+from ttsmux.adapter import Input, Traits
 from ttsmux.core import spares
 from ttsmux.core.connection import Connection
+from ttsmux.core.effects import Dial, Report, Send
 from ttsmux.core.lane import Ticket
 from ttsmux.core.route import Route
 from ttsmux.core.speech import END, Speech
@@ -380,7 +381,7 @@ def test_dials_under_way_together_fail_together() -> None:
 
 def test_dials_back_off() -> None:
     """A server that refuses is not hammered: the waits grow to two seconds."""
-    harness = Harness(QUIET, settings(min_idle=1))
+    harness = Harness(QUIET, settings(min_idle=1, retry={"breaker_failures": None}))
     harness.prewarm(1, timeout=1000.0)
     for _ in range(6000):
         for conn in dialling(harness):
@@ -722,8 +723,8 @@ def test_a_barrier_is_a_spare_to_be_once_one_was_acknowledged() -> None:
 
 
 def test_only_lanes_in_use_have_spares() -> None:
-    """Ten minutes after its last speech a voice keeps no more than it has."""
-    harness = Harness(QUIET, settings(min_idle=1))
+    """Ten minutes after its last speech a voice is given no more."""
+    harness = Harness(QUIET, settings(min_idle=1, reconnect_jitter=0.0))
     harness.spoken()
     speech = harness.speak("x. ", line="other")
     harness.up()
@@ -929,7 +930,8 @@ def test_statistics() -> None:
 
 def test_lanes_that_nobody_uses_are_forgotten() -> None:
     """A voice a speech would otherwise grow the memory for ever."""
-    harness = Harness(QUIET, settings(min_idle=0, max_size=1000))
+    off = {"breaker_failures": None}
+    harness = Harness(QUIET, settings(min_idle=0, max_size=1000, retry=off))
     waiting = harness.speak("Hello. ", line="kept")
     ticket = harness.prewarm(1, line="warmed")
     harness.refuse(harness.wires[0])
@@ -1058,3 +1060,225 @@ def test_a_lane_that_is_forgotten_dials_no_more() -> None:
     harness.advance(3.0)
     assert (lane in pool.lanes.values()) == bool(lane.connections)
     assert all(conn.lane in pool.lanes.values() for conn in pool.connections)
+
+
+# --- as it should be with something idle ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("spares", [0, 1, 3])
+@pytest.mark.parametrize("shape", [QUIET, MUTING])
+def test_with_something_idle_there_is_no_waiting(shape: Traits, spares: int) -> None:
+    """The frames go out in the very step, before any dial; what is dialled then is a spare."""
+    harness = opened(shape, settings(min_idle=spares, max_size=8))
+    harness.hung_up()
+    harness.up()
+    harness.advance(7.0)
+    deadline = harness.mux.deadline
+    harness.take()
+    speech = harness.speak("Hello. ")
+    assert speech.generation is not None
+    assert speech.metrics().acquire == 0.0 and speech.metrics().connect == 0.0
+    kinds = [type(effect) for effect in harness.effects if not isinstance(effect, Report)]
+    assert kinds[0] is Send
+    assert Dial not in kinds[: kinds.index(Send)]
+    stats = harness.mux.stats()
+    assert (stats.queued, stats.wait_seconds) == (0, 0.0)
+    assert deadline is None or deadline > harness.now
+
+
+# --- how many generations a connection serves -----------------------------------------------------
+
+
+def test_a_connection_serves_as_many_generations_as_it_may() -> None:
+    """Then it takes nothing new, and is hung up when the last one has ended."""
+    harness = opened(QUIET, settings(min_idle=0, max_generations=2))
+    conn = harness.wires[0]
+    harness.spoken()
+    assert conn.state is ConnectionState.OPEN
+    last = harness.speak("Last. ")
+    assert harness.on(last) is conn and conn.state is ConnectionState.DRAINING
+    next = harness.speak("Next. ")
+    assert next.generation is None and len(harness.dials()) == 1
+    finish(harness, last)
+    assert conn.state is ConnectionState.CLOSING
+    assert harness.doomed() == ["it has served max_generations"]
+    harness.up()
+    finish(harness, next)
+
+
+def test_neighbours_on_a_connection_that_has_served_enough_finish() -> None:
+    harness = opened(MUTING, settings(min_idle=0, max_generations=3))
+    speeches = [harness.speak(f"{n}. ") for n in range(3)]
+    conn = harness.wires[0]
+    assert all(harness.on(speech) is conn for speech in speeches)
+    for speech in speeches:
+        assert conn.state is ConnectionState.DRAINING
+        finish(harness, speech)
+    assert conn.state is ConnectionState.CLOSING
+
+
+def test_a_spare_is_ready_before_a_connection_has_served_enough() -> None:
+    """What it may not serve any more is dialled for when it begins its last generation."""
+    harness = opened(QUIET, settings(min_idle=1, max_generations=1))
+    harness.up()
+    for turn in range(5):
+        speech = harness.speak("Hello. ")
+        assert speech.generation is not None, turn
+        harness.up()
+        finish(harness, speech)
+        harness.hung_up()
+        harness.up()
+    assert harness.mux.stats().queued == 0
+
+
+# --- options that are not used any more -----------------------------------------------------------
+
+
+def test_connections_of_options_that_nobody_uses_are_given_up() -> None:
+    """Ten minutes after the last speech with them, to the instant; the plain ones stay."""
+    harness = Harness(QUIET, settings(min_idle=0))
+    harness.spoken()
+    plain = harness.wires[0]
+    other = harness.speak("Hello. ", end=False, voice="anna")
+    harness.up()
+    harness.advance(20.0)
+    harness.end(other)
+    finish(harness, other)
+    conn = harness.wires[1]
+    harness.advance(5.0)
+    harness.spoken()
+    harness.until(619.999)
+    assert conn.idle
+    harness.until(620.0)
+    assert conn.state is ConnectionState.CLOSING
+    assert harness.doomed() == ["its options are not used any more"]
+    harness.advance(3600.0)
+    assert plain.idle
+
+
+def test_the_options_used_last_are_kept_however_long_ago_that_was() -> None:
+    """Who always speaks with options of its own finds its connection, until others are used."""
+    harness = Harness(QUIET, settings(min_idle=0))
+    anna = harness.speak("Hello. ", voice="anna")
+    harness.up()
+    finish(harness, anna)
+    harness.advance(3600.0)
+    assert harness.wires[0].idle
+    bert = harness.speak("Hello. ", voice="bert")
+    assert harness.wires[0].state is ConnectionState.CLOSING
+    harness.up(harness.wires[1])
+    finish(harness, bert)
+
+
+def test_a_speech_with_old_options_finishes() -> None:
+    """A lease is a lease, and what is waited for is no use to give up."""
+    harness = Harness(QUIET, settings(min_idle=0))
+    long = harness.speak("Long. ", end=False, voice="anna")
+    harness.up()
+    harness.advance(5.0)
+    harness.spoken()
+    harness.advance(3600.0)
+    assert harness.on(long).state is ConnectionState.OPEN
+    harness.end(long)
+    finish(harness, long)
+
+
+def test_a_prewarm_keeps_its_options_in_use() -> None:
+    harness = Harness(QUIET, settings(min_idle=0))
+    harness.prewarm(1, voice="anna")
+    harness.up()
+    harness.spoken()
+    harness.advance(500.0)
+    harness.prewarm(1, voice="anna")
+    harness.spoken()
+    harness.advance(599.0)
+    assert harness.wires[0].idle
+    harness.until(1099.0)
+    waits = harness.prewarm(2, timeout=900.0, voice="anna")
+    finish(harness, harness.speak("Hello. "))
+    for _ in range(800):
+        for conn in [conn for conn in harness.wires if conn.coming]:
+            harness.refuse(conn, 429)
+        harness.advance(1.0)
+    assert not waits.done and harness.wires[0].idle
+    harness.advance(101.0)
+    assert waits.done and harness.wires[0].state is ConnectionState.CLOSING
+
+
+# --- spares after every doom ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "doom", ["interrupt", "taint", "stall", "age", "generations", "lost", "fatal"]
+)
+def test_a_spare_is_dialled_whatever_took_the_last_one(doom: str) -> None:
+    """By the time the dust settles there is one free seat again, without anybody asking."""
+    shape = traits(max_age=50.0 if doom == "age" else None)
+    most = 1 if doom == "generations" else None
+    config = settings(min_idle=1, max_generations=most, retry={"attempts": 1})
+    harness = Harness(shape, config, interrupt=Interrupt.DISCARD)
+    speech = harness.speak("Hello. ")
+    harness.up()
+    conn = harness.on(speech)
+    match doom:
+        case "interrupt":
+            harness.interrupt(speech)
+        case "taint" | "fatal":
+            scope = "taint" if doom == "taint" else "connection"
+            harness.say(conn, f"error {harness.id(speech)} {scope} no")
+        case "lost":
+            harness.drop(conn)
+        case "stall":
+            harness.advance(5.0)
+        case _:
+            pass
+    for _ in range(60):
+        for wire in harness.wires:
+            harness.alive(wire)
+        harness.hung_up()
+        harness.up()
+        if speech.state is SpeechState.SPEAKING:
+            harness.audio(speech)
+        if speech.error is None:
+            harness.hear(speech)
+        harness.advance(1.0)
+    free = [wire for wire in harness.wires if wire.free_seats]
+    assert len(free) >= 1
+    assert conn.over or conn.state is ConnectionState.DRAINING
+
+
+# --- statistics -----------------------------------------------------------------------------------
+
+
+def test_statistics_of_times() -> None:
+    """How long dials took that came up, and how long seats were held."""
+    harness = Harness(QUIET, settings(min_idle=0))
+    speech = harness.speak("Hello. ")
+    harness.advance(0.25)
+    harness.up()
+    harness.audio(speech)
+    harness.advance(1.5)
+    harness.done(speech)
+    stats = harness.mux.stats()
+    assert (stats.connect_seconds, stats.usage_seconds) == (0.25, 1.5)
+    assert (stats.wait_seconds, stats.queued) == (0.25, 1)
+    assert stats.returned_bad == 0
+
+
+def test_seats_on_connections_that_are_not_used_again_are_counted() -> None:
+    harness = opened(QUIET, settings(min_idle=0, max_size=8), n=3, interrupt=Interrupt.DISCARD)
+    speeches = [harness.speak(f"{n}. ") for n in range(3)]
+    harness.interrupt(speeches[0])
+    harness.drop(harness.on(speeches[1]))
+    finish(harness, speeches[2])
+    harness.hung_up()
+    stats = harness.mux.stats()
+    assert (stats.leased, stats.released, stats.returned_bad) == (3, 3, 2)
+
+
+def test_who_is_refused_is_counted() -> None:
+    harness = opened(QUIET, settings(min_idle=0, max_size=1, max_waiting=1))
+    harness.speak("1. "), harness.speak("2. ")
+    with pytest.raises(PoolFull):
+        harness.speak("3. ")
+    assert harness.mux.stats().refused == 1

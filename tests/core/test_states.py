@@ -1,13 +1,16 @@
-"""The three tables: every state by every input."""
+"""The four tables: every state by every input."""
 
 from itertools import product
 
 import pytest
 
 from ttsmux.core.states import (
+    BREAKER,
     CONNECTION,
     GENERATION,
     SPEECH,
+    BreakerInput,
+    BreakerState,
     ConnectionInput,
     ConnectionState,
     GenerationInput,
@@ -48,6 +51,12 @@ WRITTEN = {
     closing      c        x            !      .     !            .       .        x
     closed       x        x            !      .     !            .       .        x
     """,
+    "breaker": """
+                 succeed  fail  trip  probe  withdraw
+    closed       c        c     o     .      .
+    open         c        o     .     h      .
+    half-open    c        h     o     h      o
+    """,
 }
 LETTERS = {
     "speech": {state.value[0]: state for state in SpeechState},
@@ -60,11 +69,13 @@ LETTERS = {
         "c": ConnectionState.CLOSING,
         "x": ConnectionState.CLOSED,
     },
+    "breaker": {state.value[0]: state for state in BreakerState},
 }
 TABLES = {
     "speech": (SPEECH, SpeechState, SpeechInput),
     "generation": (GENERATION, GenerationState, GenerationInput),
     "connection": (CONNECTION, ConnectionState, ConnectionInput),
+    "breaker": (BREAKER, BreakerState, BreakerInput),
 }
 
 
@@ -116,6 +127,7 @@ def test_the_tables_are_whole(name: str) -> None:
         ("speech", SpeechState.WAITING),
         ("generation", GenerationState.OPEN),
         ("connection", ConnectionState.DIALLING),
+        ("breaker", BreakerState.CLOSED),
     ],
 )
 def test_every_state_is_reached(name: str, first: object) -> None:

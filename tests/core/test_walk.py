@@ -21,7 +21,7 @@ from tests._totals import Entry
 from tests.core import network
 from tests.core.network import Schedule, Script, World, random_schedule
 from ttsmux.core import states
-from ttsmux.core.states import CONNECTION, GENERATION, SPEECH
+from ttsmux.core.states import BREAKER, CONNECTION, GENERATION, SPEECH
 from ttsmux.settings import Interrupt, PoolLimits, RetryPolicy, Settings
 
 Cell = tuple[enum.Enum, enum.Enum]
@@ -105,7 +105,7 @@ def total(entries: list[Entry], selected: int) -> tuple[str, str]:
 
 
 def cells() -> list[Cell]:
-    tables: tuple[Mapping[Any, Mapping[Any, Any]], ...] = (SPEECH, GENERATION, CONNECTION)
+    tables: tuple[Mapping[Any, Mapping[Any, Any]], ...] = (SPEECH, GENERATION, CONNECTION, BREAKER)
     return [(state, input) for table in tables for state in table for input in table[state]]
 
 

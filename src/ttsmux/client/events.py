@@ -22,6 +22,8 @@ _plain = logging.getLogger("ttsmux")
 _plain.addHandler(logging.NullHandler())
 
 _LEVELS = {
+    "circuit.closed": logging.INFO,
+    "circuit.opened": logging.WARNING,
     "connection.doomed": logging.INFO,
     "dial.failed": logging.WARNING,
     "interrupt.distrusted": logging.WARNING,

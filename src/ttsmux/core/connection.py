@@ -228,6 +228,9 @@ class Connection:
         self._pool.counts.leased += 1
         self.changed()
         self._acknowledged = False
+        most = self._pool.settings.pool.max_generations
+        if most is not None and self.served >= most:
+            self.doom("it has served max_generations", now)
         return gen
 
     def send(
@@ -301,13 +304,14 @@ class Connection:
         self._step(ConnectionInput.LOST)
         self._pool.gone(self)
         if ours:
-            self._pool.counts.released += len(self.generations)
+            for gen in self.generations.values():
+                self._returned(gen, now)
             self.generations.clear()
             return
         self._pool.counts.lost += self.opened_at is not None
         resting = all(gen.unseen and gen.rested for gen in self.generations.values())
         if self.opened_at is not None and resting and now >= self.opened_at + _VINTAGE:
-            self._pool.aged(self)
+            self._pool.aged(self, now)
         busy = bool(self.live)
         if isinstance(fault, Error):
             error = fault
@@ -325,6 +329,10 @@ class Connection:
             # that the request itself was wrong is nobody else's business.
             soon = isinstance(error, AuthError) or error.retryable
         granted = soon and self._pool.lane_failed(self, error, now)
+        if not soon:
+            self._pool.bereft(self, now)
+            if not resting:
+                self._outage(error, now)
         for gen in list(self.generations.values()):
             # It crossed the end of a connection that had been lying idle: the request was not read.
             self._drop(gen, error, now, free=granted or (gen.unseen and gen.rested))
@@ -379,8 +387,9 @@ class Connection:
         if not signal.data:
             gen.last_frame = now
             return
-        if not self.proved:
+        if not gen.heard_of:
             self._prove()
+            self._pool.heard(gen.speech)
         if signal.segment is not None:
             gen.segments.setdefault(signal.segment, gen.speech.received)
         gen.speech.audio(gen, signal, now)
@@ -393,6 +402,13 @@ class Connection:
         if not self.proved:
             self.proved = True
             self._pool.lane_works(self.lane)
+        self._pool.succeeded(self)
+
+    def _outage(self, error: Error, now: float) -> None:
+        """What somebody listened to has failed here, in the middle or before it began."""
+        if live := self.live:
+            began = max(gen.began for gen in live)
+            self._pool.failed(self, error, began, now, up=True)
 
     def _unowned(self, id: str | None, gen: LiveGeneration | None, now: float) -> None:
         """Drop audio that nobody may hear; without ids it could poison the next speech."""
@@ -556,6 +572,8 @@ class Connection:
                 self._broken(verdict.error, now)
             case scope:
                 if gen is not None:
+                    if gen.state in LIVE:
+                        self._pool.failed(self, verdict.error, gen.began, now, up=True)
                     self._drop(gen, verdict.error, now)
                 if scope is Scope.TAINT:
                     self.doom("the provider reported an error", now)
@@ -564,6 +582,8 @@ class Connection:
         """Fail everything on this connection and hang up: nothing it says can be trusted."""
         self._report_closed(type(error).__name__)
         granted = False if self.proved else self._pool.lane_failed(self, error, now)
+        if self.proved:
+            self._outage(error, now)
         self._hang_up(now)
         for gen in list(self.generations.values()):
             self._drop(gen, error, now, free=granted)
@@ -580,7 +600,7 @@ class Connection:
         """Forget *gen*: the provider, or the wire, is done with it."""
         gen.step(input)
         del self.generations[gen.id]
-        self._pool.counts.released += 1
+        self._returned(gen, now)
         self.changed()
         if not self.generations:
             self.idle_since = now
@@ -588,6 +608,12 @@ class Connection:
             self.doom("it serves once", now)
         self._empty(now)
         self.touch()
+
+    def _returned(self, gen: LiveGeneration, now: float) -> None:
+        counts = self._pool.counts
+        counts.released += 1
+        counts.returned_bad += self.state is not ConnectionState.OPEN
+        counts.usage_seconds += now - gen.began
 
     def _empty(self, now: float) -> None:
         """DRAINING with nothing left on it is CLOSING."""
@@ -859,6 +885,7 @@ class Connection:
         gen.speech = None
         gen.step(GenerationInput.MUTE)
         gen.due = None
+        self._pool.failed(self, error, gen.began, now, up=True)
         self.doom("the audio stopped", now)
         speech.generation_failed(error, now)
 

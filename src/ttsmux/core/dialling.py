@@ -14,14 +14,11 @@ from ..settings import Interrupt
 from . import spares
 from .connection import Connection
 from .crowd import Crowd, mark
-from .lane import Lane, Prewarm
+from .lane import KEPT_WARM, Lane, Prewarm
 from .states import Trust
 
 if TYPE_CHECKING:
     from .pool import Pool
-
-_LANE_KEPT_WARM = 600.0
-"""Seconds for which a lane other than the last one used is given spares."""
 
 
 class Dialler:
@@ -79,10 +76,12 @@ class Dialler:
             self.room_for_spares, lanes = False, reversed(self._pool.lanes.values())
         latest = next(reversed(self._pool.lanes.values()), None)
         for lane in sorted(lanes, key=lambda lane: lane.used_at, reverse=True):
-            if lane is not latest and now >= lane.used_at + _LANE_KEPT_WARM:
+            if lane is not latest and now >= lane.used_at + KEPT_WARM:
                 break
-            if lane.blocked or now < lane.spares_from or not lane.plan.traits.reusable:
+            if lane.blocked or not lane.plan.traits.reusable:
                 continue
+            if lane.breaker.closed and now < lane.spares_from:
+                continue  # else the breaker says when
             while self._short(lane, now) and self.dial(lane, now):
                 pass
 
@@ -100,6 +99,8 @@ class Dialler:
         """Begin a dial if backoff and limits allow it."""
         if now < lane.not_before or (lane.failures and lane.sums.coming):
             return False
+        if not lane.breaker.dials(now, urgent=evict):
+            return False
         if (crowd := self.full(lane)) is not None:
             if evict:
                 self._evict(lane, crowd, now)
@@ -107,6 +108,7 @@ class Dialler:
         self._pool.counts.dials += 1
         conn = Connection(self._pool.counts.dials, lane, self._pool, lane.refresh, now)
         lane.refresh = False
+        lane.breaker.tries(conn, now)
         lane.connections.append(conn)
         for crowd in lane.crowds:
             crowd.connections.append(conn)
@@ -175,3 +177,13 @@ class Dialler:
             if not conn.lane.sums.coming:
                 conn.doom("idle or old", now)
         self._pool.count(now)
+
+    def retire_unused(self, lanes: Iterable[Lane], now: float) -> None:
+        """Hang up what is idle of options that nobody has spoken with for a while."""
+        latest = next(reversed(self._pool.lanes.values()), None)
+        for lane in lanes:
+            if lane.plain or lane is latest or lane.line or lane.prewarms:
+                continue
+            while lane.idle and now >= lane.unused_at:
+                next(iter(lane.idle)).doom("its options are not used any more", now)
+                self._pool.count(now)

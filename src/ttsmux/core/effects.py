@@ -143,6 +143,9 @@ class Agenda:
             self._heap = [entry for entry in self._heap if entry[2].armed == entry[0]]
             heapq.heapify(self._heap)
             self._dead = 0
+        while self._heap and self._heap[0][2].armed != self._heap[0][0]:
+            heapq.heappop(self._heap)  # else the shell would wake for nothing
+            self._dead -= 1
 
     @property
     def deadline(self) -> float | None:

@@ -28,7 +28,7 @@ class LiveGeneration(Generation):
     """What the provider counts: born with its first frame, gone when the provider let go."""
 
     __slots__ = (
-        "_first_audio_at", "_owed_since", "aligner", "base", "conn", "due", "fresh",
+        "_first_audio_at", "_owed_since", "aligner", "base", "began", "conn", "due", "fresh",
         "last_frame", "last_sent", "payer", "rested", "segments", "speech", "state", "unseen",
     )  # fmt: skip
 
@@ -40,6 +40,7 @@ class LiveGeneration(Generation):
         self.payer = speech
         """Whose it is, also when nobody listens any more."""
         self.state = GenerationState.OPEN
+        self.began = now
         self.base = 0
         """Bytes of the speech's audio that came before this generation's."""
         self.segments: dict[str, int] = {}

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import Error
+from .breaker import Breaker
+from .budget import Budget
 from .crowd import NOTHING, Crowd, Share, replaced
 from .effects import Agenda, Wake
 from .line import Line
@@ -23,14 +25,28 @@ if TYPE_CHECKING:
 
 OVERTAKEN_FOR = 1.0
 """Seconds for which speeches of another voice may be served before one that finds no room."""
+KEPT_WARM = 600.0
+"""Seconds for which a lane other than the last one used is given spares."""
 _DEAD = 64
 
 
 class Lane:
     """The connections of one pool key, and what is known about dialling there."""
 
-    def __init__(self, plan: Plan, pool: Pool, crowds: tuple[Crowd, Crowd], now: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        pool: Pool,
+        crowds: tuple[Crowd, Crowd],
+        breaker: Breaker,
+        budget: Budget,
+        now: float,
+    ) -> None:
         self.plan = plan
+        self.plain = False
+        """Whether it is what a speech without options of its own uses."""
+        self.breaker = breaker
+        self.budget = budget
         self.crowds = crowds
         """With whose connections its own share a limit: all the client's, and its provider's."""
         self.armed: float | None = None
@@ -57,7 +73,9 @@ class Lane:
         self.last_with_old_key = 0
         """The number of the last connection that was dialled before a fresh key was asked for."""
         self.spares_from = now
-        """When spares are dialled again, after failures that nobody waited through."""
+        """When spares are dialled again after a loss, or after failures."""
+        self.paid = 0
+        """What the dials since the last that worked have cost, those after a failure."""
         self.blocked = False
         """The key was refused: no spares until it works again."""
         self.raised = 0
@@ -115,12 +133,20 @@ class Lane:
         if self.line or not self.blocked:
             yield self.not_before
             yield self.spares_from
+            yield self.breaker.until
         if self.line.first is not None:
             yield self.overtaken_until
         if self.line.next_alarm is not None:
             yield self.line.next_alarm
         for prewarm in self.prewarms:
             yield prewarm.due
+        if not self.plain and self.idle:
+            yield self.unused_at
+
+    @property
+    def unused_at(self) -> float:
+        """When the connection that has been idle for longest is of no more use."""
+        return max(self.used_at, next(iter(self.idle)).idle_since) + KEPT_WARM
 
     @property
     def overtaken_until(self) -> float:

@@ -21,13 +21,15 @@ import attrs
 from ..errors import AuthError, ClosedError, Error, PoolFull
 from ..settings import Interrupt, Settings
 from . import spares
+from .breaker import Breaker
+from .budget import Budget, unaffordable
 from .connection import Connection
 from .crowd import Crowd, mark, share_of
 from .dialling import Dialler
 from .effects import Agenda
 from .lane import Lane, Prewarm, Ticket
 from .line import Line
-from .retry import backoff
+from .retry import backoff, patience
 from .route import Plan
 from .speech import Speech
 from .states import ConnectionState, Trust
@@ -39,10 +41,6 @@ if TYPE_CHECKING:
 _SAME = 5.0
 """Seconds between the dials of connections that count as of one age."""
 _MOST_LANES = 256
-_OUTAGE = 5
-"""Failed dials in a row after which spares are no longer tried for."""
-_OUTAGE_LASTS = 60.0
-"""Seconds until they are again; for a speech there are dials all the same."""
 _SERVING = (ConnectionState.OPEN, ConnectionState.BARRIER)
 
 
@@ -84,6 +82,9 @@ class Pool:
         self._closers: list[Ticket] = []
         self._trust: dict[int, Trust] = {}
         """How far each route's provider has kept its word."""
+        self._breakers: dict[int, Breaker] = {}
+        self._budgets: dict[int, Budget] = {}
+        """Each route's."""
         self._seatless = 0
         """Speeches for which there was no seat when it was last decided."""
         self._last_place = 0
@@ -96,9 +97,27 @@ class Pool:
         if lane is None:
             # A client has one key for a provider, whatever else tells its connections apart.
             mine = self._crowds.setdefault(plan.adapter.name, Crowd())
-            lane = self.lanes[plan.key] = Lane(plan, self, (self.crowd, mine), now)
+            breaker = self._breakers.setdefault(plan.number, Breaker(self.settings.retry, self.rng))
+            lane = Lane(plan, self, (self.crowd, mine), breaker, self.budget(plan), now)
+            self._outlive(now)
+            self.lanes[plan.key] = lane
             self._memory.append(lane)
+        lane.plain = lane.plain or plan.adapter is plan.route.adapter
         return lane
+
+    def budget(self, plan: Plan) -> Budget:
+        """Return what retries on the route of *plan* are paid from."""
+        return self._budgets.setdefault(plan.number, Budget(self.settings.retry.budget))
+
+    def pays(self, speech: Speech, error: Error) -> bool:
+        """Pay for beginning *speech* again after *error*; tell whether that could be afforded."""
+        cost = self.budget(speech.plan).pay(error)
+        if cost is None:
+            self.counts.unpaid += 1
+            return False
+        self.counts.retries += 1
+        speech.paid += cost
+        return True
 
     def _forget_lanes(self) -> None:
         """Forget the oldest lanes if nobody would miss them; two at most, for one that came."""
@@ -123,6 +142,7 @@ class Pool:
             raise ClosedError(msg, phase="close")
         limit = self.settings.pool.max_waiting
         if limit is not None and self._seatless >= limit:
+            self.counts.refused += 1
             msg = f"{limit} speeches wait for a seat already, which is max_waiting"
             raise PoolFull(msg, phase="acquire")
 
@@ -233,6 +253,7 @@ class Pool:
         lane = conn.lane
         lane.opened_at = now if lane.opened_at is None else lane.opened_at
         self.counts.opened += 1
+        self.counts.connect_seconds += now - conn.began
 
     def gone(self, conn: Connection) -> None:
         """*conn* is no socket any more."""
@@ -245,7 +266,7 @@ class Pool:
             self.changed(conn)
             self.dialler.room_for_waiters = self.dialler.room_for_spares = True
 
-    def aged(self, lost: Connection) -> None:
+    def aged(self, lost: Connection, now: float) -> None:
         """*lost* ended while it rested: idle ones of its age have ended too, or soon will."""
         assert lost.opened_at is not None, "it rested"
         for conn in list(lost.lane.idle):
@@ -254,15 +275,62 @@ class Pool:
                 and conn.opened_at is not None
                 and conn.opened_at <= lost.opened_at + _SAME
             ):
-                conn.outdated = True
-                self.changed(conn)
+                # At once, for a speech would meet one dead socket after the other.
+                conn.doom("others of its age have ended", now)
+
+    def bereft(self, conn: Connection, now: float) -> None:
+        """*conn* is lost, and may not be the only one in the world: no spare at once."""
+        lane, jitter = conn.lane, self.settings.pool.reconnect_jitter
+        if lane.spares_from <= now and jitter:
+            lane.spares_from = now + self.rng.uniform(0.0, jitter)
 
     def lane_works(self, lane: Lane) -> None:
         if lane.failures or lane.blocked:
+            lane.spares_from = lane.not_before
             self.look_at(lane)
         lane.failures = 0
         lane.error = None
         lane.refreshed = lane.blocked = False
+        lane.budget.give_back(lane.paid)
+        lane.paid = 0
+
+    def succeeded(self, conn: Connection) -> None:
+        """The provider did something for us on *conn*."""
+        if conn.lane.breaker.succeeded():
+            self.agenda.report("circuit.closed", provider=conn.plan.adapter.name)
+            self._look_at_route(conn.lane)
+
+    def heard(self, speech: Speech) -> None:
+        """The first audio of a generation of *speech* came: what it took was worth it."""
+        self.budget(speech.plan).succeeded(speech.paid)
+        speech.paid = 0
+
+    def failed(self, conn: Connection, error: Error, began: float, now: float, *, up: bool) -> None:
+        """
+        Count a failure, of the provider's perhaps, for the breaker of its route.
+
+        Args:
+            began: when what failed was begun.
+            up: whether it was spoken on a connection that had been up.
+        """
+        breaker = conn.lane.breaker
+        if breaker.failed(conn, error, began, now, up=up):
+            self.counts.circuits_opened += 1
+            self.agenda.report(
+                "circuit.opened",
+                provider=conn.plan.adapter.name,
+                error=type(error).__name__,
+                failures=breaker.failures,
+                seconds=breaker.until - now,
+            )
+            self._look_at_route(conn.lane)
+
+    def _look_at_route(self, lane: Lane) -> None:
+        """What may be tried on the route of *lane* has changed."""
+        for other in self.lanes.values():
+            if other.breaker is lane.breaker:
+                self.look_at(other)
+        self.dialler.room_for_waiters = self.dialler.room_for_spares = True
 
     def lane_failed(self, conn: Connection, error: Error, now: float) -> bool:
         """
@@ -283,6 +351,7 @@ class Pool:
                 lane.last_with_old_key = self.counts.dials
                 return True
             lane.blocked = True
+        self.failed(conn, error, conn.began, now, up=False)
         # Whoever says so: what a provider asks for is not undercut.
         lane.not_before = max(lane.not_before, now + (error.retry_after or 0.0))
         if conn.began >= lane.failed_at:
@@ -291,8 +360,9 @@ class Pool:
             lane.failed_at = now
             wait = backoff(self.settings.retry, lane.failures, self.rng)
             lane.not_before = max(lane.not_before, now + wait)
-            if lane.failures >= _OUTAGE:
-                lane.spares_from = now + _OUTAGE_LASTS
+            jitter = self.settings.pool.reconnect_jitter
+            wait = patience(self.settings.retry, jitter, lane.failures, self.rng)
+            lane.spares_from = max(lane.spares_from, now + wait)
             self._tell_waiters(lane, error, now)
         return False
 
@@ -309,6 +379,20 @@ class Pool:
         give_up = not error.retryable or lane.not_before > now + patience
         for speech in list(lane.line)[ready:]:
             speech.dial_failed(error.copy(), now, give_up=give_up)
+        self._pay_for_waiters(lane, list(lane.line)[ready:], error, now)
+
+    def _pay_for_waiters(self, lane: Lane, waiters: list[Speech], error: Error, now: float) -> None:
+        """Pay for the dial that *waiters* still hope for, if there is to be one."""
+        if not waiters or lane.breaker.turns_away(now):
+            return
+        cost = lane.budget.pay(error)
+        if cost is None:
+            self.counts.unpaid += 1
+            for speech in waiters:
+                speech.turned_away(unaffordable(error), now)
+        else:
+            self.counts.retries += 1
+            lane.paid += cost
 
     # --- tickets ----------------------------------------------------------------------------------
 
@@ -346,6 +430,7 @@ class Pool:
         if not self.closing:
             self.dialler.decide(lanes, now)
         self.dialler.retire_outdated(now)
+        self.dialler.retire_unused(lanes, now)
         self._finish_tickets(now)
         for lane in lanes:
             self._decided(lane, now)
@@ -365,6 +450,10 @@ class Pool:
             mark(self.barriers, conn, share.held > 0)
             mark(self.outdated, conn, conn.outdated and conn.idle)
             self.look_at(conn.lane)
+            if conn is conn.lane.breaker.probe:
+                if conn.over:
+                    conn.lane.breaker.withdraw(now)
+                self._look_at_route(conn.lane)
             if conn.lessee is not None:
                 self._go_on(conn, conn.lessee, now)
 
@@ -385,7 +474,7 @@ class Pool:
     def _serve(self, lane: Lane, now: float) -> None:
         """Give free seats to those who wait, first come first served."""
         lane.line.wake(now)
-        while (speech := lane.line.ready) and (conn := lane.best()):
+        while (speech := lane.line.ready) and lane.breaker.seats(now) and (conn := lane.best()):
             since = speech.waiting_since
             assert since is not None, "whoever is in line waits"
             waited = conn.opened_at is not None and conn.opened_at > since
@@ -396,12 +485,30 @@ class Pool:
             if waited and lane.opened_at is not None and since >= lane.opened_at:
                 # One spare more would have saved it the wait; a cold start could not have had one.
                 spares.add_one(lane, now)
+            lane.breaker.tries(conn, now)
             speech.seat(conn.begin(speech, now), now)
             self.count(now)  # that may have been the last seat
+        if lane.line and lane.breaker.turns_away(now) and not self._hope(lane):
+            error = lane.breaker.refusal(now)
+            for speech in list(lane.line):
+                self.counts.refused += 1
+                speech.turned_away(error.copy(), now)
+
+    def _hope(self, lane: Lane) -> bool:
+        """Whether there may be a seat in *lane* soon, although nothing is dialled there."""
+        serving = lane.breaker.trusts and any(c.state in _SERVING for c in lane.connections)
+        return bool(lane.sums.coming) or serving
 
     def use(self, lane: Lane, now: float) -> None:
+        self._outlive(now)
         lane.used_at = now
         self.lanes.move_to_end(lane.plan.key)
+
+    def _outlive(self, now: float) -> None:
+        """What was used last may not be that any more: it could have gone long ago."""
+        latest = next(reversed(self.lanes.values()), None)
+        if latest is not None and latest.idle and now >= latest.unused_at:
+            self.look_at(latest)
 
     def _finish_tickets(self, now: float) -> None:
         for prewarm in list(self.prewarms):

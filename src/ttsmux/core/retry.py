@@ -22,3 +22,16 @@ def backoff(
     ceiling = min(policy.cap, policy.base * 2.0 ** min(failures - 1, 30))
     wait = rng.uniform(0.0, ceiling)
     return wait if retry_after is None else max(wait, retry_after)
+
+
+def patience(policy: RetryPolicy, jitter: float, failures: int, rng: Random) -> float:
+    """
+    Return the seconds to wait with a spare after the *failures*-th failed dial in a row.
+
+    Longer than `backoff`, for nobody waits for it: in the upper half of [0, min(breaker_cap,
+    2 · jitter · 2^(failures - 1))], *jitter* being what a lost spare is put off by at most. So
+    those who were spread out over that time stay spread out.
+    """
+    first = max(policy.base, 2.0 * jitter)
+    ceiling = min(policy.breaker_cap, first * 2.0 ** min(failures - 1, 30))
+    return rng.uniform(ceiling / 2, ceiling)

@@ -31,6 +31,7 @@ from ..errors import (
 )
 from ..text.cutting import speakable
 from . import states
+from .budget import unaffordable
 from .effects import Agenda, Wake
 from .ledger import AudioLedger, Interruption, TextLog
 from .retry import backoff
@@ -122,6 +123,8 @@ class Speech:
         self._interruption: Interruption | None = None
         self._tries = 0
         self._free_tries = 0
+        self.paid = 0
+        """What its retries have cost its route's budget since its last audio."""
         # Instants.
         self._began = now
         self._total_due = None if total is None else now + total
@@ -469,7 +472,10 @@ class Speech:
         unheard = self._ledger.read <= gen.base
         repeatable = unheard and self._log.repeatable and (error.retryable or free)
         self._tries += not free
-        if repeatable and self._tries < self._pool.settings.retry.attempts:
+        again = repeatable and self._tries < self._pool.settings.retry.attempts
+        if again and not free and not self._pool.pays(self, error):
+            again, error = False, unaffordable(error)
+        if again:
             self._withdraw(gen)
             self._step(SpeechInput.UNSEAT)
             self._log.repeat()
@@ -486,6 +492,10 @@ class Speech:
         self._tries += 1
         if not give_up and self._tries < self._pool.settings.retry.attempts:
             return  # the pool dials again when its own backoff is over
+        self.turned_away(error, now)
+
+    def turned_away(self, error: Error, now: float) -> None:
+        """There is nothing to wait for on its route."""
         if self._may_move:
             self._next_route(error, now)
         else:
@@ -517,7 +527,7 @@ class Speech:
         """Go to the next route, and say everything there from the beginning."""
         self._pool.forget(self)
         self.plan = self._plans.pop(0)
-        self._tries = 0
+        self._tries = self.paid = 0
         self.not_before = now
         self._log.restart(self.plan.cutter, self._ended)
         self._ledger = AudioLedger(self.plan.options.format)

@@ -1,10 +1,11 @@
 """
-The states, the inputs, and the three tables that say which follows which.
+The states, the inputs, and the four tables that say which follows which.
 
 Each table is one dict, `{state: {input: next state}}`; the diagrams in the documentation are drawn
 from them. An input that a state does not list is a mistake of whoever made it: every input is ours
 or theirs, and `step` raises accordingly. The tables hold no effects; those are in the methods of
-`Speech`, `Generation` and `Connection`, each of which calls `step` before it does anything else.
+`Speech`, `Generation`, `Connection` and `Breaker`, each of which calls `step` before it does
+anything else.
 
 One rule is not in the tables, because a state triggers it and not an input: a connection that is
 DRAINING with no live generation left hangs up (`Connection._empty`).
@@ -103,6 +104,32 @@ class ConnectionInput(enum.Enum):
     """Doomed, with neighbours that go on speaking."""
     HANG_UP = "hang up"
     LOST = "lost"
+
+
+class BreakerState(enum.Enum):
+    """Whether a route is tried."""
+
+    CLOSED = "closed"
+    """It is."""
+    OPEN = "open"
+    """Its provider failed too often in a row: not before a while is over."""
+    HALF_OPEN = "half-open"
+    """One connection finds out whether the provider speaks again: the probe."""
+
+
+class BreakerInput(enum.Enum):
+    """What can happen to a route."""
+
+    SUCCEED = "succeed"
+    """The provider did something for us: a handshake alone is nothing."""
+    FAIL = "fail"
+    """It did not; but too rarely in a row, or together with others, or not at the probe."""
+    TRIP = "trip"
+    """It failed too often in a row, or at the probe."""
+    PROBE = "probe"
+    """A connection becomes the probe: the first one, or in the place of one that lies idle."""
+    WITHDRAW = "withdraw"
+    """The probe is gone and has told nothing."""
 
 
 class Trust(enum.Enum):
@@ -214,8 +241,29 @@ CONNECTION: dict[ConnectionState, dict[ConnectionInput, ConnectionState]] = {
     },
 }
 
-_State = TypeVar("_State", SpeechState, GenerationState, ConnectionState)
-_Input = TypeVar("_Input", SpeechInput, GenerationInput, ConnectionInput)
+BREAKER: dict[BreakerState, dict[BreakerInput, BreakerState]] = {
+    BreakerState.CLOSED: {
+        BreakerInput.SUCCEED: BreakerState.CLOSED,
+        BreakerInput.FAIL: BreakerState.CLOSED,
+        BreakerInput.TRIP: BreakerState.OPEN,
+    },
+    # What was under way when it opened may still succeed, and fail.
+    BreakerState.OPEN: {
+        BreakerInput.SUCCEED: BreakerState.CLOSED,
+        BreakerInput.FAIL: BreakerState.OPEN,
+        BreakerInput.PROBE: BreakerState.HALF_OPEN,
+    },
+    BreakerState.HALF_OPEN: {
+        BreakerInput.SUCCEED: BreakerState.CLOSED,
+        BreakerInput.FAIL: BreakerState.HALF_OPEN,
+        BreakerInput.TRIP: BreakerState.OPEN,
+        BreakerInput.PROBE: BreakerState.HALF_OPEN,
+        BreakerInput.WITHDRAW: BreakerState.OPEN,
+    },
+}
+
+_State = TypeVar("_State", SpeechState, GenerationState, ConnectionState, BreakerState)
+_Input = TypeVar("_Input", SpeechInput, GenerationInput, ConnectionInput, BreakerInput)
 
 
 def step(table: Mapping[_State, Mapping[_Input, _State]], state: _State, input: _Input) -> _State:

@@ -23,11 +23,18 @@ class PoolStats:
         dials: dials begun so far.
         dials_failed: of those, how many failed, or ended before they served anything.
         opened, closed: connections that came up, and those of them that are gone.
+        connect_seconds: how long those took that came up, all together.
         lost: of those that are gone, how many we did not close ourselves.
         leased, released: seats that speeches took, and gave back.
+        returned_bad: of the seats given back, how many were on a connection that is not used again.
+        usage_seconds: how long the seats were held that were given back, all together.
         queued: of the seats taken, how many were waited for.
         wait_seconds: all that waiting together.
         timeouts: speeches that waited in vain.
+        refused: speeches that were not let wait: for `max_waiting`, or for an open circuit.
+        retries: speeches begun again, and dials begun again for those who wait, that were paid for.
+        unpaid: the same, left undone because the budget was spent.
+        circuits_opened: how often a route was given up for a while.
     """
 
     size: int
@@ -43,12 +50,19 @@ class PoolStats:
     dials_failed: int
     opened: int
     closed: int
+    connect_seconds: float
     lost: int
     leased: int
     released: int
+    returned_bad: int
+    usage_seconds: float
     queued: int
     wait_seconds: float
     timeouts: int
+    refused: int
+    retries: int
+    unpaid: int
+    circuits_opened: int
 
 
 @attrs.define
@@ -59,9 +73,16 @@ class Counts:
     dials_failed: int = 0
     opened: int = 0
     closed: int = 0
+    connect_seconds: float = 0.0
     lost: int = 0
     leased: int = 0
     released: int = 0
+    returned_bad: int = 0
+    usage_seconds: float = 0.0
     queued: int = 0
     wait_seconds: float = 0.0
     timeouts: int = 0
+    refused: int = 0
+    retries: int = 0
+    unpaid: int = 0
+    circuits_opened: int = 0

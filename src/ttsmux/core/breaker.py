@@ -1,0 +1,171 @@
+"""
+Whether a route is tried at all.
+
+A provider that fails again and again is left alone for a while: speeches go to their next route or
+fail at once, where each would have found out for itself, and waited. Then one connection, the
+*probe*, finds out for all; a success is the first thing that the provider does for us there, for
+servers in trouble still shake hands.
+
+What is refused depends on what has failed. Where only dials did, connections that are up go on
+serving: perhaps the provider allows no more of them. Where what was spoken on such a connection
+failed as well, none is taken for sound, and a speech on one of them may be the probe.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import (
+    AtCapacity,
+    AuthError,
+    CircuitOpen,
+    ConfigError,
+    EmptyAudio,
+    Error,
+    NotFoundError,
+    QuotaError,
+    TLSError,
+)
+from . import states
+from .states import BREAKER, BreakerInput, BreakerState
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from ..settings import RetryPolicy
+    from .connection import Connection
+
+_SPREAD = 0.2
+"""How far the length of an opening is left to chance: those who gave up together return apart."""
+_NO_OUTAGE = (
+    AtCapacity, AuthError, ConfigError, EmptyAudio, NotFoundError, QuotaError, TLSError,
+)  # fmt: skip
+"""What is the caller's own, one text's, or said by a provider that is well, if busy."""
+
+
+def outage(error: Error) -> bool:
+    """Return whether *error* speaks of trouble that the provider has with everybody."""
+    return error.retryable and not isinstance(error, _NO_OUTAGE)
+
+
+class Breaker:
+    """The circuit breaker of one route."""
+
+    def __init__(self, policy: RetryPolicy, rng: Random) -> None:
+        self.state = BreakerState.CLOSED
+        self.failures = 0
+        """In a row."""
+        self.until = 0.0
+        """When a probe may be tried, while it is open."""
+        self.probe: Connection | None = None
+        self._policy = policy
+        self._rng = rng
+        self._openings = 0
+        """In a row."""
+        self._failed_at = float("-inf")
+        self._error: Error | None = None
+        self._dials_only = True
+        """Whether nothing has failed yet on a connection that was up."""
+
+    # --- what happened ----------------------------------------------------------------------------
+
+    def failed(self, conn: Connection, error: Error, began: float, now: float, *, up: bool) -> bool:
+        """
+        Count a failure on *conn* of what was begun at *began*.
+
+        Args:
+            up: whether the connection had been up, and what was spoken on it failed.
+
+        Returns:
+            whether the route is left alone from now on.
+        """
+        if not outage(error):
+            return False
+        if began < self._failed_at:
+            # What was under way together fails together: that is one failure.
+            self._step(BreakerInput.FAIL)
+            return False
+        self._failed_at, self._error = now, error
+        self._dials_only = self._dials_only and not up
+        self.failures += 1
+        if not self._too_often(conn):
+            self._step(BreakerInput.FAIL)
+            return False
+        self._step(BreakerInput.TRIP)
+        policy = self._policy
+        seconds = min(policy.breaker_cap, policy.breaker_base * 2.0 ** min(self._openings, 30))
+        self.until = now + seconds * self._rng.uniform(1 - _SPREAD, 1 + _SPREAD)
+        self._openings += 1
+        self.probe = None
+        return True
+
+    def _too_often(self, conn: Connection) -> bool:
+        match self.state:
+            case BreakerState.CLOSED:
+                most = self._policy.breaker_failures
+                return most is not None and self.failures >= most
+            case BreakerState.HALF_OPEN:
+                return conn is self.probe
+        return False
+
+    def succeeded(self) -> bool:
+        """The provider did something for us. Return whether the route is tried again with that."""
+        news = self.state is not BreakerState.CLOSED
+        self._step(BreakerInput.SUCCEED)
+        self.failures = self._openings = 0
+        self._error = self.probe = None
+        self._dials_only = True
+        return news
+
+    def tries(self, conn: Connection, now: float) -> None:
+        """*conn* is dialled, or a speech is seated on it: it is the probe if there is need."""
+        if self._probes(now):
+            self._step(BreakerInput.PROBE)
+            self.probe = conn
+
+    def withdraw(self, now: float) -> None:
+        """The probe is gone and has told nothing: the next one may be tried at once."""
+        self._step(BreakerInput.WITHDRAW)
+        self.probe, self.until = None, now
+
+    # --- what may be done -------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        return self.state is BreakerState.CLOSED
+
+    @property
+    def trusts(self) -> bool:
+        """Whether connections that are up may be used as ever."""
+        return self.closed or self._dials_only
+
+    def dials(self, now: float, *, urgent: bool) -> bool:
+        """Return whether there may be a dial, for somebody who waits if *urgent*."""
+        return self.closed or (self._probes(now) and (urgent or self.probe is None))
+
+    def seats(self, now: float) -> bool:
+        """Return whether there may be a speech on a connection that is up."""
+        return self.trusts or self._probes(now)
+
+    def turns_away(self, now: float) -> bool:
+        """Return whether there is nothing to wait for but the end of a time."""
+        return self.state is BreakerState.OPEN and now < self.until
+
+    def refusal(self, now: float) -> CircuitOpen:
+        """Return what speeches are told that are turned away."""
+        wait = self.until - now
+        msg = (
+            f"the provider failed {self.failures} times in a row; it is tried again in {wait:.1f} s"
+        )
+        error = CircuitOpen(msg, phase="acquire", retry_after=wait)
+        error.__cause__ = self._error
+        return error
+
+    def _probes(self, now: float) -> bool:
+        """Return whether a probe may begin: none is under way, one that lies idle is none."""
+        if self.state is BreakerState.OPEN:
+            return now >= self.until
+        return self.probe is not None and self.probe.idle
+
+    def _step(self, input: BreakerInput) -> None:
+        self.state = states.step(BREAKER, self.state, input)

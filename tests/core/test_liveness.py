@@ -1,0 +1,237 @@
+"""How a connection is kept alive, how a dead one is found out, and what that costs a caller."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.helpers import MULTIPLEXED, SECOND, Harness, opened, settings, traits
+from tests.core.test_breaker import breaker
+from ttsmux.core.connection import Connection
+from ttsmux.core.states import ConnectionState, SpeechState
+from ttsmux.errors import AtCapacity, ConnectionLost, FirstAudioTimeout, StallTimeout
+
+QUIET = traits(ping=None)
+LONE = settings(min_idle=0, retry={"attempts": 1})
+
+
+def sent(harness: Harness, conn: Connection, seconds: float, word: str) -> list[float]:
+    """Let time pass; return when *word* went out on *conn*."""
+    found, end = [], harness.now + seconds
+    before = harness.words(conn).count(word)
+    while (due := harness.mux.deadline) is not None and due <= end:
+        harness.until(due)
+        now = harness.words(conn).count(word)
+        found += [due] * (now - before)
+        before = now
+    harness.until(end)
+    return found
+
+
+# --- kept alive by the provider's own rules -------------------------------------------------------
+
+
+def test_a_connection_says_that_it_is_there_as_often_as_its_provider_wants() -> None:
+    """For an hour, to the instant, and nothing else is sent."""
+    harness = opened(traits(ping=None, connection_keepalive=8.0))
+    conn = harness.wires[0]
+    assert sent(harness, conn, 3600.0, "alive") == [8.0 * i for i in range(1, 451)]
+    assert set(harness.words(conn)) == {"alive"}
+    assert len(harness.wires) == 1
+
+
+def test_what_is_spoken_counts_as_a_keepalive() -> None:
+    harness = opened(traits(ping=None, connection_keepalive=8.0))
+    harness.advance(5.0)
+    speech = harness.spoken()
+    assert speech.state is SpeechState.COMPLETED
+    assert sent(harness, harness.wires[0], 17.0, "alive") == [13.0, 21.0]
+
+
+def test_a_generation_that_waits_for_text_is_kept_alive_for_itself() -> None:
+    shape = traits(MULTIPLEXED, ping=None, generation_keepalive=15.0)
+    harness = opened(shape)
+    first = harness.speak("One. ", end=False)
+    harness.advance(5.0)
+    harness.speak("Two. ", end=False)
+    assert sent(harness, harness.on(first), 40.0, "alive") == [15.0, 20.0, 30.0, 35.0, 45.0]
+
+
+def test_a_provider_that_bears_pings_gets_one_after_twenty_seconds_of_silence() -> None:
+    """An answer restarts the clock: an hour of an idle connection is 180 pings."""
+    harness = opened(traits())
+    conn = harness.wires[0]
+    found = []
+    for _ in range(180):
+        found += sent(harness, conn, 20.0, "PING")
+        harness.alive(conn)
+    assert found == [20.0 * i for i in range(1, 181)]
+    assert conn.idle
+
+
+# --- found out ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ping", [None, 20.0])
+def test_a_half_open_socket_is_found_out_by_the_first_audio_clock(ping: float | None) -> None:
+    """Five seconds after the text, to the instant, not after pings that nobody answers."""
+    harness = opened(traits(ping=ping), LONE)
+    harness.advance(7.0)
+    speech = harness.speak("Hello. ")
+    harness.until(11.999)
+    assert speech.state is SpeechState.SPEAKING
+    harness.until(12.0)
+    assert isinstance(speech.error, FirstAudioTimeout)
+    assert harness.wires[0].over
+
+
+@pytest.mark.parametrize("ping", [None, 20.0])
+def test_a_socket_that_goes_half_open_in_mid_speech_is_found_out_by_the_gap_clock(
+    ping: float | None,
+) -> None:
+    """Three seconds after what has come is played out: ten seconds of audio are no silence."""
+    harness = opened(traits(ping=ping), LONE)
+    speech = harness.speak("Hello. ")
+    harness.advance(1.0)
+    harness.audio(speech, b"\1\2" * (10 * SECOND // 2))
+    assert harness.hear(speech)
+    harness.until(13.999)
+    assert speech.state is SpeechState.SPEAKING
+    harness.until(14.0)
+    assert isinstance(speech.error, StallTimeout)
+    assert harness.wires[0].over
+
+
+def test_a_half_open_socket_costs_a_caller_its_deadline_and_no_error() -> None:
+    """The speech is begun again on a fresh connection within the backoff, and is whole."""
+    harness = opened(QUIET, settings(min_idle=0))
+    speech = harness.speak("Hello. ")
+    harness.advance(5.0)
+    assert speech.state is SpeechState.WAITING and len(harness.dials()) == 1
+    harness.up()
+    harness.until(speech.not_before)
+    assert harness.now <= 5.05
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)
+
+
+def test_a_half_open_socket_that_rests_is_found_out_by_its_ping() -> None:
+    """Before a caller meets it: a ping after 20 s, and 10 s for the answer."""
+    harness = opened(traits(), settings(min_idle=0))
+    harness.until(29.999)
+    assert harness.wires[0].idle
+    harness.until(30.0)
+    assert harness.wires[0].state is ConnectionState.CLOSING
+    speech = harness.speak("Hello. ")
+    assert speech.generation is None and len(harness.dials()) == 1
+
+
+def test_a_source_that_pauses_is_no_dead_socket() -> None:
+    """The provider owes nothing for text that may not be whole."""
+    harness = opened(QUIET, LONE)
+    speech = harness.speak("Hel", end=False)
+    harness.advance(600.0)
+    harness.write(speech, "lo. ")
+    harness.end(speech)
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)
+
+
+@pytest.mark.parametrize("code", [None, 1000, 1001, 1006, 1011, 1012])
+def test_a_dead_idle_socket_costs_the_caller_nothing_but_a_handshake(code: int | None) -> None:
+    """Its end crosses the request, which nobody has read: no wait, no try, no token."""
+    harness = opened(QUIET, LONE)
+    harness.advance(2.0)
+    speech = harness.speak("Hello. ")
+    harness.drop(harness.wires[0], code)
+    assert speech.not_before == harness.now and len(harness.dials()) == 1
+    harness.up()
+    assert speech.generation is not None
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)
+    stats = harness.mux.stats()
+    assert (stats.retries, stats.dials_failed) == (0, 0)
+    assert breaker(harness).failures == 0
+
+
+def test_a_dead_idle_socket_costs_nothing_where_there_is_a_spare() -> None:
+    """The speech is on the spare in the very step."""
+    harness = opened(QUIET, settings(min_idle=1))
+    harness.up()
+    harness.advance(2.0)
+    speech = harness.speak("Hello. ")
+    first = harness.on(speech)
+    harness.drop(first)
+    assert speech.generation is not None and harness.on(speech) is not first
+
+
+# --- a provider that restarts ---------------------------------------------------------------------
+
+
+def test_a_connection_closed_for_a_restart_is_left_before_any_audio() -> None:
+    """1012: what was asked there is said elsewhere, once, and the caller hears all of it."""
+    harness = opened(QUIET, settings(min_idle=0))
+    speech = harness.speak("Hello. ")
+    harness.drop(harness.wires[0], 1012)
+    harness.advance(0.05)
+    harness.up()
+    assert harness.words(harness.wires[1]) == ["open", "text Hello. ", "end"]
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)
+
+
+def test_a_restart_after_the_first_audio_is_told() -> None:
+    harness = opened(QUIET, settings(min_idle=0))
+    speech = harness.speak("Hello. ")
+    harness.audio(speech)
+    assert harness.hear(speech)
+    harness.drop(harness.wires[0], 1012)
+    assert isinstance(speech.error, ConnectionLost) and speech.error.code == 1012
+    assert speech.error.delivered.bytes == 4
+
+
+def test_an_idle_connection_closed_for_a_restart_is_replaced_after_a_while() -> None:
+    """Nobody is told; the spare comes back within the jitter."""
+    harness = opened(QUIET, settings(min_idle=1))
+    harness.up()
+    for conn in list(harness.wires):
+        harness.drop(conn, 1012)
+    assert harness.dials() == []
+    while not harness.dials():
+        assert harness.mux.deadline is not None
+        harness.until(harness.mux.deadline)
+    assert harness.now <= 20.0
+    harness.up()
+    assert harness.mux.stats().seats_free == 1
+
+
+def test_a_replica_that_drains_turns_connections_away_and_is_no_outage() -> None:
+    """1013 right after the upgrade: tried again after a backoff, and cheaper than a failure."""
+    harness = Harness(QUIET, settings(min_idle=0, retry={"attempts": 9}))
+    speech = harness.speak("Hello. ")
+    for _ in range(6):
+        harness.up()
+        harness.drop(harness.wires[-1], 1013)
+        assert speech.state is SpeechState.WAITING
+        harness.advance(2.0)
+    assert breaker(harness).closed and breaker(harness).failures == 0
+    assert harness.mux._pool._budgets[0].left == 500 - 6 * 5
+    harness.up()
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)
+    assert harness.mux._pool._budgets[0].left == 500
+
+
+def test_a_replica_that_drains_for_good_is_an_error_that_says_so() -> None:
+    harness = Harness(QUIET, settings(min_idle=0))
+    speech = harness.speak("Hello. ")
+    while speech.error is None:
+        harness.up()
+        harness.drop(harness.wires[-1], 1013)
+        harness.advance(2.0)
+    assert type(speech.error) is AtCapacity
+    assert len(harness.wires) == 3

@@ -1,0 +1,299 @@
+"""A bad day: outages, restarts, refused keys, many voices. In virtual time, with seeded dice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from tests.core.helpers import Harness, opened, settings, traits
+from tests.core.service import Service, peak, well
+from tests.core.test_breaker import breaker
+from ttsmux.core.connection import Connection
+from ttsmux.core.speech import END
+from ttsmux.core.states import ConnectionState, SpeechState
+from ttsmux.errors import AuthError
+from ttsmux.settings import Interrupt, Settings
+
+QUIET = traits(ping=None)
+HOUR = 3600.0
+
+
+# --- a key that is refused after the upgrade ------------------------------------------------------
+
+
+def refuse_keys(harness: Harness, good: Callable[[Connection], bool]) -> None:
+    """Let all dials succeed, and close at once what was opened with a key that is no good."""
+    for conn in [conn for conn in harness.wires if conn.state is ConnectionState.DIALLING]:
+        harness.up(conn)
+        if not good(conn):
+            harness.drop(conn, 1008, "bad key")
+
+
+def test_a_prewarmed_key_that_is_refused_after_the_upgrade() -> None:
+    """One refresh, and in an hour no dial beyond those two: there is nothing to hope for."""
+    harness = Harness(QUIET, Settings(), refreshable=True)
+    ticket = harness.prewarm(1)
+    for _ in range(3600):
+        refuse_keys(harness, lambda conn: False)
+        harness.advance(1.0)
+    with pytest.raises(AuthError):
+        harness.read(ticket)
+    assert [dial.refresh for dial in harness.dials()].count(True) == 1
+    assert len(harness.dials()) <= 4
+    assert max(conn.began for conn in harness.wires) < 1.0
+
+
+def test_a_prewarmed_key_that_is_refused_once_is_fetched_anew() -> None:
+    """And works: nobody hears of it."""
+    harness = Harness(QUIET, Settings(), refreshable=True)
+    ticket = harness.prewarm(1)
+    while not any(dial.refresh for dial in harness.dials()):
+        refuse_keys(harness, lambda conn: False)
+        harness.advance(0.1)
+    for _ in range(600):
+        refuse_keys(harness, lambda conn: True)
+        harness.advance(1.0)
+    assert harness.read(ticket) is END and ticket.ready == 2
+    assert [dial.refresh for dial in harness.dials()].count(True) == 1
+    assert len(harness.dials()) <= 4
+    speech = harness.speak("Hello. ")
+    assert speech.generation is not None
+
+
+# --- voices ---------------------------------------------------------------------------------------
+
+
+def test_two_keys_and_room_for_two_connections_need_three_dials_an_hour() -> None:
+    """The first one's, its spare's, and the second one's in that place; then both have theirs."""
+    service = Service(Harness(QUIET, settings(min_idle=1, max_size=2)))
+    for turn in range(240):
+        service.until(turn * 15.0)
+        service.ask(line="ab"[turn % 2])
+    service.until(HOUR)
+    assert len(service.completed) == 240
+    assert len(service.dials) == 3
+
+
+def test_two_keys_that_are_interrupted_all_the_time() -> None:
+    """Where each interruption costs the connection: a dial for each, and no more than that."""
+    harness = Harness(QUIET, settings(min_idle=1, max_size=2), interrupt=Interrupt.DISCARD)
+    service = Service(harness, turn=lambda now: "silent")
+    for turn in range(240):
+        service.until(turn * 15.0)
+        speech = service.ask(line="ab"[turn % 2])
+        service.after(1.0, harness.interrupt, speech)
+    service.until(HOUR)
+    assert all(speech.state is SpeechState.INTERRUPTED for speech in service.speeches)
+    assert len(service.dials) <= 2 * 240 + 2
+    assert peak(service.dials, 15.0) <= 4
+
+
+def test_fifty_voices_on_one_client() -> None:
+    """A speech a second, each of another voice, with eight sockets: all are spoken, in time."""
+    rng = random.Random(50)
+    harness = Harness(QUIET, Settings())
+    service = Service(harness)
+    for second in range(1200):
+        service.until(float(second))
+        service.ask(voice=f"v{rng.randrange(50)}")
+    service.until(1300.0)
+    assert len(service.completed) == 1200
+    assert service.most <= 8
+    assert len(service.dials) <= 1200 + 50
+    assert max(service.took(speech) for speech in service.speeches) < 0.5
+
+
+def test_fifty_voices_at_once() -> None:
+    """Eight speak at a time; the last is heard before the acquire timeout."""
+    service = Service(Harness(QUIET, settings(min_idle=0)))
+    for voice in range(50):
+        service.ask(voice=f"v{voice}")
+    service.until(30.0)
+    assert len(service.completed) == 50
+    assert service.most == 8 and len(service.dials) == 50
+    ends = [service.done[speech] for speech in service.speeches]
+    assert ends == sorted(ends), "first come, first served"
+
+
+# --- a provider in trouble ------------------------------------------------------------------------
+
+
+def flapping(kind: str, seed: int, retry: dict[str, object], n: int = 1000) -> Service:
+    """Ask for *n* speeches, of a provider of which every second try fails, by chance."""
+    rng = random.Random(seed)
+
+    def half(now: float) -> str:
+        return "well" if rng.random() < 0.5 else kind
+
+    harness = Harness(QUIET, settings(min_idle=0, retry=retry), seed=seed)
+    service = Service(harness, dial=half if kind == "refused" else well,
+                      turn=well if kind == "refused" else half)  # fmt: skip
+    for _ in range(n):
+        service.ask()
+        while service.speeches[-1] not in service.done:
+            service.until(harness.now + 1.0)
+        if kind == "refused":
+            for conn in list(harness.wires):
+                if not conn.over:
+                    harness.drop(conn)
+            harness.wires.clear()
+    return service
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["refused", "error", "torn"])
+def test_a_provider_that_fails_half_of_the_time(kind: str, seed: int) -> None:
+    """With eight tries, 99 of 100 speeches are spoken, and the budget pays for all of them."""
+    service = flapping(kind, seed, {"attempts": 8, "breaker_failures": 20})
+    stats = service.harness.mux.stats()
+    assert len(service.completed) >= 990
+    assert stats.unpaid == 0 and stats.refused == 0
+    assert 700 < stats.retries < 1300, "one of two fails"
+
+
+OUTAGES = {
+    "refused": {"dial": lambda now: "refused"},
+    "hangs": {"dial": lambda now: "hangs"},
+    "torn": {"turn": lambda now: "torn"},
+    "error": {"turn": lambda now: "error"},
+    "silent": {"turn": lambda now: "silent"},
+}
+
+
+@pytest.mark.parametrize("pace", [0.25, 1.0, 10.0])
+@pytest.mark.parametrize("kind", OUTAGES)
+def test_ten_minutes_of_outage(kind: str, pace: float) -> None:
+    """The provider is asked no more than 1.1 times as often as callers ask, and they soon know."""
+    harness = Harness(QUIET, Settings())
+    service = Service(harness)
+    begin, end = 60.0, 660.0
+    at = 0.0
+    while at < 900.0:
+        service.at(at, service.ask)
+        at += pace
+    service.until(begin)
+    assert len(service.completed) >= 59 / pace
+    for what, fate in OUTAGES[kind].items():
+        setattr(service, what, fate)
+    if "dial" in OUTAGES[kind]:
+        lose(service)
+    before = len(service.dials) + len(service.turns)
+    service.until(end)
+    asked = [s for s in service.speeches if begin < service.asked[s] <= end]
+    sent = len(service.dials) + len(service.turns) - before
+    probes = harness.mux.stats().circuits_opened
+    assert probes <= 25
+    assert sent <= 1.1 * (len(asked) + probes), f"{sent} for {len(asked)} and {probes}"
+    # Fast: in the very step, but for those who found out what is the matter.
+    slow = [s for s in asked if s in service.done and service.took(s) > 0.0]
+    after = [s for s in slow if service.asked[s] > begin + 60.0]
+    found_out = 5.0 if kind in ("hangs", "silent") else 0.2
+    assert len(after) <= probes * (found_out / pace + 1), f"{len(after)} of {len(asked)}"
+    print(f"{kind:8} {len(asked):5} asked {sent:4} sent {probes:3} openings {len(slow):4} slow")
+    # And it is over soon after it is over.
+    service.dial = service.turn = well
+    service.until(900.0)
+    late = [s for s in service.speeches if service.asked[s] > end + 72.0 + pace]
+    assert late and all(s.state is SpeechState.COMPLETED for s in late[:-1])
+    assert breaker(harness).closed
+
+
+# --- all at once ----------------------------------------------------------------------------------
+
+
+def fleet(n: int, **pool: object) -> list[Service]:
+    """Return *n* clients, each with a connection that has spoken and a spare."""
+    services = []
+    for seed in range(n):
+        service = Service(Harness(QUIET, settings(min_idle=1, **pool), seed=seed))
+        service.ask()
+        service.until(100.0)
+        assert len(service.completed) == 1 and len(service.dials) == 2
+        services.append(service)
+    return services
+
+
+def lose(service: Service, code: int | None = 1012) -> None:
+    for conn in list(service.harness.mux._pool.connections):
+        service.harness.drop(conn, code)
+    service.perform()
+
+
+@pytest.mark.parametrize("code", [1012, 1001, None])
+def test_a_thousand_clients_that_lose_their_connections_at_one_instant(code: int | None) -> None:
+    """In no second do more than a tenth of them come back; in twenty all have."""
+    services = fleet(1000)
+    for service in services:
+        lose(service, code)
+        service.until(130.0)
+    dials = [instant for service in services for instant in service.dials[2:]]
+    assert len(dials) == 1000
+    assert peak(dials) <= 100
+    assert 100.0 <= min(dials) < 101.0 and 119.0 < max(dials) <= 120.0
+    assert all(service.harness.mux.stats().seats_free == 1 for service in services)
+
+
+def test_a_thousand_clients_whose_provider_takes_a_while_to_restart() -> None:
+    """Dials that fail do not come sooner again than the first did."""
+    services = fleet(1000)
+    for service in services:
+        service.dial = lambda now: "well" if now > 130.0 else "refused"
+        lose(service)
+        service.until(300.0)
+    dials = [instant for service in services for instant in service.dials[2:]]
+    assert peak(dials) <= 100
+    assert all(service.harness.mux.stats().seats_free == 1 for service in services)
+
+
+def test_a_caller_waits_for_no_jitter() -> None:
+    """Whoever speaks is dialled for in that very step, whether the connection is lost under it."""
+    (service,) = fleet(1)
+    lose(service)
+    assert len(service.dials) == 2
+    service.ask()
+    assert len(service.dials) == 3
+    service.until(100.2)
+    assert len(service.completed) == 2
+
+
+def test_without_jitter_a_spare_is_back_at_once() -> None:
+    (service,) = fleet(1, reconnect_jitter=0.0)
+    lose(service)
+    assert len(service.dials) == 3
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+@pytest.mark.parametrize("age", [5.0, 100.0])
+def test_six_idle_sockets_die_and_the_next_turn_is_served_by_one_fresh_dial(
+    noticed: bool, age: float
+) -> None:
+    """Whether that is known before the turn, or shows when the first frame is sent."""
+    harness = opened(QUIET, settings(min_idle=0), n=6)
+    harness.advance(age)
+    if noticed:
+        for conn in list(harness.wires):
+            harness.drop(conn)
+    speech = harness.speak("Hello. ")
+    if not noticed:
+        while speech.generation is not None and harness.on(speech) in harness.wires[:6]:
+            harness.drop(harness.on(speech))
+    assert len(harness.dials()) == 1
+    harness.hung_up()
+    harness.up()
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech) == b"\1\2\3\4"
+    assert len(harness.dials()) == 1
+    assert harness.mux.stats().retries == 0, "nobody paid for it"
+
+
+def test_the_first_dead_socket_tells_of_the_others_of_its_age() -> None:
+    """A turn meets one of six, and not one after the other."""
+    harness = opened(QUIET, settings(min_idle=0), n=6)
+    harness.advance(100.0)
+    speech = harness.speak("Hello. ")
+    harness.drop(harness.on(speech))
+    assert speech.generation is None and len(harness.dials()) == 1
+    assert sum(conn.over for conn in harness.wires) == 6
