@@ -33,6 +33,8 @@ the speech has said enough already, its own pace is known, and these are only sh
 _CALIBRATED_BY = 3.0
 """Seconds of finished audio from which on that pace is taken."""
 _SLOWEST, _FASTEST = 2.5, 0.4
+_A_PAUSE = 0.06
+"""Seconds between two words: so much of a word need not have been heard for it to be over."""
 # Han, Kana, Thai, Lao, Khmer, Myanmar: written without spaces.
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _UNIT = re.compile(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]+")
@@ -91,6 +93,12 @@ class Cut:
 
 def find_cut(passage: Passage) -> Cut:
     """Decide where *passage* goes on, so that no word is lost, and none said twice if possible."""
+    cut = _find(passage)
+    blank = len(passage.text) - len(passage.text[cut.at :].lstrip()) - cut.at
+    return attrs.evolve(cut, at=cut.at + blank)
+
+
+def _find(passage: Passage) -> Cut:
     words = list(_spoken(passage))
     places = _places(passage, words)
     free = [place for place in places if place.hi >= passage.read]
@@ -160,7 +168,7 @@ def _spoken(passage: Passage) -> Iterator[_Word]:
     cursor = 0
     for number, (mark, said) in enumerate(marks):
         after = marks[number + 1] if number + 1 < len(marks) else None
-        found = _find(said, mark.kind, after and after[1], letters, spots, cursor)
+        found = _find_mark(said, mark.kind, after and after[1], letters, spots, cursor)
         if found is None:
             continue
         cursor = found + len(said)
@@ -191,7 +199,7 @@ def _own_marks(passage: Passage) -> list[tuple[Mark, str]]:
     return found
 
 
-def _find(
+def _find_mark(
     said: str, kind: MarkKind, then: str | None, letters: str, spots: Sequence[int], cursor: int
 ) -> int | None:
     """Return at which of *letters* a mark is found, or None."""
@@ -278,11 +286,12 @@ def _within_words(passage: Passage, words: Sequence[_Word], last: _Place) -> Cut
     )
     most = len(units) - 1
     if beyond is not None:
-        # The voice was no further than in this one.
-        before = bisect_left(units, beyond.end, key=lambda unit: unit.end()) if units else 0
+        before = bisect_left(units, beyond.end, key=lambda unit: unit.end())
         if before == 0:
             return Cut(last.at, passage.read, approximate=False)
-        most = before if beyond.start <= passage.read else before - 1
+        if beyond.start <= passage.read:
+            return Cut(units[before].start(), passage.read, approximate=False)
+        most = before - 1  # the voice had not come so far
     index = min(_spoken_units(passage, units, last), most)
     at = units[index].start() if index > 0 else last.at
     return Cut(at, passage.read, approximate=True)
@@ -290,7 +299,7 @@ def _within_words(passage: Passage, words: Sequence[_Word], last: _Place) -> Cut
 
 def _spoken_units(passage: Passage, units: Sequence[re.Match[str]], last: _Place) -> int:
     """Estimate how many of *units* are over, less one."""
-    left = passage.format.seconds(passage.read - last.hi) / _pace(passage)
+    left = passage.format.seconds(passage.read - last.hi) / _pace(passage) + _A_PAUSE
     count = 0
     for unit in units:
         left -= _weight(unit)
