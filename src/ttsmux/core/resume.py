@@ -94,8 +94,12 @@ class Cut:
 def find_cut(passage: Passage) -> Cut:
     """Decide where *passage* goes on, so that no word is lost, and none said twice if possible."""
     cut = _find(passage)
-    blank = len(passage.text) - len(passage.text[cut.at :].lstrip()) - cut.at
-    return attrs.evolve(cut, at=cut.at + blank)
+    return attrs.evolve(cut, at=next_word(passage.text, cut.at))
+
+
+def next_word(text: str, at: int) -> int:
+    """Return where the white space ends that *text* may have there."""
+    return len(text) - len(text[at:].lstrip())
 
 
 def _find(passage: Passage) -> Cut:

@@ -36,7 +36,7 @@ from ..text.cutting import speakable
 from . import states
 from .effects import Agenda, Wake
 from .ledger import AudioLedger, Interruption, TextLog
-from .resume import Cut, Passage, find_cut, is_whole
+from .resume import Cut, Passage, find_cut, is_whole, next_word
 from .retry import backoff
 from .route import Plan
 from .states import SPEECH, GenerationState, SpeechInput, SpeechState
@@ -603,7 +603,8 @@ class Speech:
             return find_cut(self._passage(gen))
         # Between two generations: the next one begins where the text goes on.
         approximate = self._seam is not None and self._seam[0].approximate
-        return Cut(self._log.begun, self._ledger.received, approximate)
+        at = next_word(self._log.text, self._log.begun)
+        return Cut(at, self._ledger.received, approximate)
 
     def _passage(self, gen: LiveGeneration) -> Passage:
         return Passage(
