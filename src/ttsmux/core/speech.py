@@ -630,7 +630,7 @@ class Speech:
     def _next_way(self, error: Error) -> Plan | None:
         """Return the route to go to; if it goes on, not begins anew, one of the same voice."""
         heard = self._ledger.read > 0
-        if self._log.forgotten or (heard and not (error.retryable and self._may_go_on)):
+        if self._log.forgotten or (heard and not self._may_go_on):
             return None
         anew = self._pool.settings.retry.on_partial is OnPartial.RESTART
         return self._ways.next(self.plan, error, same_voice=heard and not anew)
