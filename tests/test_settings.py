@@ -11,6 +11,7 @@ import pytest
 from ttsmux.errors import ConfigError, WrongType
 from ttsmux.settings import (
     Interrupt,
+    OnPartial,
     PoolLimits,
     RetryPolicy,
     Secret,
@@ -78,14 +79,27 @@ SECONDS = [
 ]
 COUNTS = [
     *((PoolLimits, name) for name in ("max_size", "min_idle", "max_waiting")),
-    (RetryPolicy, "attempts"),
+    *((RetryPolicy, name) for name in ("attempts", "resumes")),
 ]
+OTHERS = [(RetryPolicy, "on_partial")]
 
 
 def test_each_setting_is_one_of_these() -> None:
     """Or the two tests below would miss it."""
     wanted = {(kind, field.name) for kind, _ in SECONDS + COUNTS for field in attrs.fields(kind)}
-    assert set(SECONDS + COUNTS) == wanted
+    assert set(SECONDS + COUNTS + OTHERS) == wanted
+
+
+def test_what_a_break_comes_to_is_one_of_three_words() -> None:
+    """Or the policy itself."""
+    assert RetryPolicy().on_partial is OnPartial.RAISE
+    for policy in OnPartial:
+        assert RetryPolicy(on_partial=policy).on_partial is policy
+        assert RetryPolicy(on_partial=policy.value).on_partial is policy
+    with pytest.raises(ConfigError, match=r"^on_partial takes one of raise, resume, restart$"):
+        RetryPolicy(on_partial="again")
+    with pytest.raises(WrongType, match=r"^on_partial takes one of .*, not None$"):
+        RetryPolicy(on_partial=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("kind", "name"), SECONDS)

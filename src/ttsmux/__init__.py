@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .audio import AudioFormat as AudioFormat
     from .audio import Mark as Mark
     from .audio import MarkKind as MarkKind
+    from .audio import Resumed as Resumed
     from .client.aio import AsyncClient as AsyncClient
     from .client.aio import AsyncSpeech as AsyncSpeech
     from .client.options import Outcome as Outcome
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from .errors import WrongThread as WrongThread
     from .errors import WrongType as WrongType
     from .settings import Interrupt as Interrupt
+    from .settings import OnPartial as OnPartial
     from .settings import PoolLimits as PoolLimits
     from .settings import RetryPolicy as RetryPolicy
     from .settings import Secret as Secret
@@ -108,6 +110,7 @@ _WHERE = {
     "AudioFormat": "audio",
     "Mark": "audio",
     "MarkKind": "audio",
+    "Resumed": "audio",
     "AsyncClient": "client.aio",
     "AsyncSpeech": "client.aio",
     "Outcome": "client.options",
@@ -117,6 +120,7 @@ _WHERE = {
     "PoolStats": "core.stats",
     "Metrics": "core.speech",
     "Interrupt": "settings",
+    "OnPartial": "settings",
     "PoolLimits": "settings",
     "RetryPolicy": "settings",
     "Secret": "settings",
@@ -133,11 +137,11 @@ __all__ = [  # noqa: RUF022 — by the alphabet, as they are looked up
     "Error", "FirstAudioTimeout", "ForkedProcess", "GenerationError", "Gradium", "GradiumRest",
     "HandshakeError", "InsecureEndpoint", "Interrupt", "Interruption", "InvalidFormat",
     "InvalidText", "InvalidVoice", "KugelAudio", "KugelAudioRest", "LocalProtocolError", "Mark",
-    "MarkKind", "Metrics", "NotFoundError", "Outcome", "PoolFull", "PoolLimits", "PoolStats",
-    "PoolTimeout", "ProtocolError", "ProxyError", "QuotaError", "RateLimitError",
-    "RemoteProtocolError", "RetryPolicy", "SM", "SMRest", "Secret", "SlowConsumer", "Speech",
-    "SpeechTimeout", "StallTimeout", "TLSError", "Timeouts", "TruncatedAudio", "WrongThread",
-    "WrongType", "XAI", "XAIRest",
+    "MarkKind", "Metrics", "NotFoundError", "OnPartial", "Outcome", "PoolFull", "PoolLimits",
+    "PoolStats", "PoolTimeout", "ProtocolError", "ProxyError", "QuotaError", "RateLimitError",
+    "RemoteProtocolError", "Resumed", "RetryPolicy", "SM", "SMRest", "Secret", "SlowConsumer",
+    "Speech", "SpeechTimeout", "StallTimeout", "TLSError", "Timeouts", "TruncatedAudio",
+    "WrongThread", "WrongType", "XAI", "XAIRest",
 ]  # fmt: skip
 
 

@@ -103,6 +103,25 @@ class Mark:
 
 
 @attrs.frozen
+class Resumed:
+    """
+    A speech broke off, and went on with the chunk that carries this; see `OnPartial`.
+
+    Attributes:
+        at: where in the text the voice goes on, in characters from its beginning; 0 after a
+            restart.
+        gap: seconds between what came last before the break and this audio. Who had less than that
+            left to play was silent for the rest.
+        approximate: True where the provider did not say when it spoke which word, and the place is
+            an estimate: one word may be heard twice.
+    """
+
+    at: int
+    gap: float
+    approximate: bool
+
+
+@attrs.frozen
 class AudioChunk:
     """
     A piece of a speech, ready to play.
@@ -110,14 +129,18 @@ class AudioChunk:
     Attributes:
         data: whole samples in *format*.
         format: encoding and rate.
-        start: seconds from the start of the speech to the first sample.
+        start: seconds from the start of the speech to the first sample. It goes on where the chunk
+            before ended, also where *resumed*; after a restart it is 0 again.
         marks: word times that arrived with or since the chunk before.
+        resumed: set on the first chunk after the speech broke off and went on. Marks handed out
+            before that lie at *start* or behind it are void; they come again.
     """
 
     data: bytes
     format: AudioFormat
     start: float
     marks: tuple[Mark, ...] = ()
+    resumed: Resumed | None = None
 
     @property
     def seconds(self) -> float:

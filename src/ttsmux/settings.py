@@ -160,10 +160,39 @@ class PoolLimits:
     """
 
 
+class OnPartial(enum.Enum):
+    """
+    What becomes of a speech that fails after some of its audio was handed out.
+
+    Before that a failure is repeated from the beginning, which nobody hears.
+    """
+
+    RAISE = "raise"
+    """It fails; `Error.delivered` says what was handed out."""
+    RESUME = "resume"
+    """It goes on where it broke off; `AudioChunk.resumed` says where that is."""
+    RESTART = "restart"
+    """
+    It begins again from the beginning if nothing of it was played: `Speech.played(0)` was said, or
+    it is `read()` or saved as a whole. Else it fails.
+    """
+
+
+def _on_partial(value: OnPartial | str) -> OnPartial:
+    words = ", ".join(policy.value for policy in OnPartial)
+    if not isinstance(value, OnPartial | str):
+        raise WrongType.of("on_partial", f"one of {words}", value)
+    try:
+        return OnPartial(value)
+    except ValueError:
+        msg = f"on_partial takes one of {words}"
+        raise ConfigError(msg, phase="config") from None
+
+
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
     """
-    When a speech is begun again. Only before its first audio is handed out.
+    When a speech is begun again, and what becomes of one that was heard in part.
 
     What all speeches of one route share keeps a provider in trouble from being asked ever more: a
     budget that retries are paid from, and a circuit breaker.
@@ -191,6 +220,10 @@ class RetryPolicy:
     For how many seconds: min(cap, base · 2^i) ± 20 % the *i*-th time in a row (from 0). Then one
     speech or one connection finds out whether the provider speaks again.
     """
+    on_partial: OnPartial = attrs.field(default=OnPartial.RAISE, converter=_on_partial)
+    """After the first audio was handed out: ``"raise"``, ``"resume"`` or ``"restart"``."""
+    resumes: int = attrs.field(default=1, validator=_natural)
+    """Times a speech is resumed or restarted at most; each is one of its attempts, too."""
 
 
 @attrs.frozen(kw_only=True)

@@ -29,7 +29,24 @@ from ttsmux.client.options import (
 
 LOCAL = "ws://127.0.0.1:9"
 BOTH = [Gradium(voice="v"), XAI()]
+LOCALS = {"gradium": "a-key", "xai": "another"}
 CANARY = "canary-7f3a"
+
+
+class Mute(XAI):
+    """Has no HTTP surface."""
+
+    def rest(self) -> Any:
+        return None
+
+
+class Other(XAI):
+    """Speaks another format there."""
+
+    def rest(self) -> Any:
+        return attrs.evolve(super().rest(), format="pcm_8000")
+
+
 NOTHING: dict[str, Any] = {
     "api_key": None,
     "base_url": None,
@@ -39,6 +56,7 @@ NOTHING: dict[str, Any] = {
     "pool": None,
     "retry": None,
     "interrupt": None,
+    "fallback": None,
     "proxy": "env",
     "ssl_context": None,
 }
@@ -86,6 +104,11 @@ REFUSED: list[tuple[str, Any, dict[str, Any], type[ttsmux.Error], str]] = [
     ("no proxy", "xai", {"proxy": ""}, ttsmux.ConfigError, "cannot be understood; it looks like"),
     ("port", "xai", {"proxy": "x:port"}, ttsmux.ConfigError, "cannot be understood; it looks like"),
     ("gap", "xai", {"proxy": "http://x y:1"}, ttsmux.ConfigError, "cannot be understood; it looks"),
+    ("whose", "xai", {"base_url": {"acme": LOCAL}}, ttsmux.ConfigError, "base_url names a"),
+    ("one", BOTH, {"api_key": {}, "base_url": LOCAL}, ttsmux.ConfigError, "base_url= takes a"),
+    ("his", BOTH, {"api_key": LOCALS, "headers": {"A": "b"}}, ttsmux.ConfigError, "headers= takes"),
+    ("theirs", "xai", {"headers": {"acme": {}}}, ttsmux.ConfigError, "headers names a"),
+    ("fallback", "xai", {"fallback": "http"}, ttsmux.ConfigError, 'takes "rest" or None'),
     ("header", "xai", {"headers": {"X A": "b"}}, ttsmux.ConfigError, "a name in headers= has"),
     ("colon", "xai", {"headers": {"X-A: b": ""}}, ttsmux.ConfigError, "a name in headers= has"),
     ("break", "xai", {"headers": {"X-A": "b\r\nC: d"}}, ttsmux.ConfigError, "the header X-A has a"),
@@ -127,6 +150,7 @@ async def tokens() -> AsyncIterator[str]:
     yield "hello"
 
 
+URL_TAKES = "a URL such as wss://host, or a mapping of providers' names to theirs"
 KEY_TAKES = "a str, a Secret, a callable that returns the key, or a mapping of these"
 PROVIDER_TAKES = "a provider's name, an adapter, or a list of adapters"
 POLICIES = "one of mute, cancel, discard"
@@ -151,8 +175,13 @@ WRONG_TYPES: list[tuple[dict[str, Any], str]] = [
     ({"api_key": {"xai": {"xai": CANARY}}}, f"api_key for xai takes {KEY_TAKES}, not dict"),
     ({"api_key": {XAI: CANARY}}, "the mapping api_key takes names of providers, not the class XAI"),
     ({"api_key": {b"xai": CANARY}}, "the mapping api_key takes names of providers, not bytes"),
-    ({"base_url": 5}, "base_url takes a URL such as wss://host, not int"),
-    ({"base_url": LOCAL.encode()}, "base_url takes a URL such as wss://host, not bytes"),
+    ({"base_url": 5}, f"base_url takes {URL_TAKES}, not int"),
+    ({"base_url": LOCAL.encode()}, f"base_url takes {URL_TAKES}, not bytes"),
+    ({"base_url": {"xai": 5}}, "base_url for xai takes a URL such as wss://host, not int"),
+    ({"base_url": {5: LOCAL}}, "the mapping base_url takes names of providers, not int"),
+    ({"headers": {"xai": {"X-A": 5}}}, "the header X-A takes a str, not int"),
+    ({"headers": {"xai": {"X-A": "b"}, "gradium": "c"}}, "headers takes a mapping of names to"),
+    ({"fallback": True}, 'fallback takes "rest" or None, not bool'),
     ({"headers": ["X-A: b"]}, "headers takes a mapping of names to values, not list"),
     ({"headers": [("X-A", "b")]}, "headers takes a mapping of names to values, not list"),
     ({"headers": "X-A: b"}, "headers takes a mapping of names to values, not str"),
@@ -519,6 +548,55 @@ def test_keys_of_several_adapters_go_by_name() -> None:
     found = made(adapters, api_key={"gradium": "one-key", "xai": ttsmux.Secret("another")})
     assert [key.reveal() for key in found.keys] == ["one-key", "another"]
     assert "one-key" not in repr(found) and "another" not in repr(found)
+
+
+def test_urls_and_headers_of_several_adapters_go_by_name() -> None:
+    """A mapping as of the keys; who is not in it has the provider's own."""
+    found = made(
+        BOTH,
+        api_key=LOCALS,
+        base_url={"xai": "wss://eu.example"},
+        headers={"gradium": {"X-Team": "a"}},
+        fallback="rest",
+    )
+    assert [(r.adapter.name, r.base_url, r.headers) for r in found.routes] == 2 * [
+        ("gradium", None, {"X-Team": "a"}),
+        ("xai", "wss://eu.example", {}),
+    ]
+
+
+def test_each_voice_over_http_comes_behind_all_of_the_users_own() -> None:
+    """With the key, and what else is set for its provider; it has no policy of its own."""
+    found = made(BOTH, api_key=LOCALS, interrupt="discard", fallback="rest")
+    assert [type(route.adapter).__name__ for route in found.routes] == [
+        "Gradium",
+        "XAI",
+        "GradiumRest",
+        "XAIRest",
+    ]
+    assert [route.fallback_for for route in found.routes] == [None, None, 0, 1]
+    assert [key.reveal() for key in found.keys] == 2 * ["a-key", "another"]
+    assert found.providers == "gradium, xai"
+    assert made(interrupt="cancel", fallback="rest").routes[1].policy is Interrupt.DISCARD
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [XAI().rest(), Gradium(voice="v", pronunciation_id="p"), Mute(), Other()],
+    ids=["is one", "not with these options", "has none", "other format"],
+)
+def test_where_there_is_no_voice_over_http_there_is_no_such_route(adapter: ttsmux.Adapter) -> None:
+    """Nobody asked for it, so it is no error."""
+    found = made(adapter, api_key="a-key", fallback="rest")
+    assert [route.adapter for route in found.routes] == [adapter]
+
+
+def test_the_fallback_is_on_unless_it_is_told_off() -> None:
+    for make in (Client, AsyncClient):
+        for told, count in (({}, 2), ({"fallback": "rest"}, 2), ({"fallback": None}, 1)):
+            client = make("xai", api_key="a-key", **told)  # type: ignore[arg-type]
+            assert len(client._configuration.routes) == count
+            assert repr(client) == f"<{make.__name__} xai>"
 
 
 def test_settings_are_put_together() -> None:

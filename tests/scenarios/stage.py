@@ -94,6 +94,8 @@ class World(kit.World):
             # Spares come when it suits them, and a trace is to be the same every time.
             "pool": ttsmux.PoolLimits(min_idle=0),
             "retry": ttsmux.RetryPolicy(base=0.001),
+            # What is about sockets that fail is not to be done over HTTP; test_routes.py does that.
+            "fallback": None,
             **self._defaults,
             **changes,
         }

@@ -1,19 +1,34 @@
-"""Sound on disk: whole or not at all."""
+"""Sound as a whole: in memory, and on disk whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ..audio import AudioFormat, wav_header
+from ..audio import AudioChunk, AudioFormat, wav_header
 from ..errors import ConfigError
 
 _NOT_WAV = {".aac", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".pcm", ".raw"}
 """Ends of names that players believe."""
+
+
+def gathered(chunks: Iterable[AudioChunk]) -> bytes:
+    """Return the audio of *chunks*; of a speech that begins again, from there on."""
+    parts: list[bytes] = []
+    for chunk in chunks:
+        if _begins_again(chunk):
+            parts.clear()
+        parts.append(chunk.data)
+    return b"".join(parts)
+
+
+def _begins_again(chunk: AudioChunk) -> bool:
+    return chunk.resumed is not None and chunk.start == 0.0
 
 
 class WavFile:
@@ -44,6 +59,14 @@ class WavFile:
         self._file = open(self._temporary, "xb")
         self._file.write(wav_header(self._format, 0))
         return self
+
+    def add(self, chunk: AudioChunk) -> None:
+        """Write what is in *chunk*; if the speech begins again with it, in place of all before."""
+        if _begins_again(chunk):
+            self._file.seek(len(wav_header(self._format, 0)))
+            self._file.truncate()
+            self._size = 0
+        self.write(chunk.data)
 
     def write(self, data: bytes) -> None:
         self._file.write(data)

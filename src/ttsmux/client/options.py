@@ -21,13 +21,14 @@ from .._net import is_header_name, is_header_value, is_loopback
 from ..adapter import Adapter, Handshake
 from ..core.route import Route, make_adapter
 from ..core.states import SpeechState
-from ..errors import AuthError, ConfigError, WrongType
+from ..errors import AuthError, ConfigError, Error, WrongType
 from ..settings import Interrupt, PoolLimits, RetryPolicy, Secret, Settings, Timeouts
 from ..transports._proxy import flaw_of
 from ..transports.base import Target
 
 Key = str | Secret | Callable[[], str]
 AsyncKey = Key | Callable[[], Awaitable[str]]
+Headers = Mapping[str, str] | Mapping[str, Mapping[str, str]]
 _KeySource = Secret | Callable[[], str | Awaitable[str]] | None
 
 GROUP = "ttsmux.adapters"
@@ -91,10 +92,17 @@ class Configuration:
     """What a client runs on."""
 
     routes: tuple[Route, ...]
+    """Those that the user named, then what stands in for them over HTTP."""
     keys: tuple[_KeySource, ...] = attrs.field(repr=False)
     settings: Settings
     proxy: str | None = attrs.field(repr=False)
     ssl_context: ssl.SSLContext | None = attrs.field(repr=False)
+
+    @property
+    def providers(self) -> str:
+        """The names of those that the user named."""
+        named = (route for route in self.routes if route.fallback_for is None)
+        return ", ".join(route.adapter.name for route in named)
 
     def target(self, handshake: Handshake, max_message: int) -> Target:
         """Say where and how to dial."""
@@ -114,13 +122,14 @@ def configure(
     options: Mapping[str, object],
     *,
     api_key: AsyncKey | Mapping[str, AsyncKey] | None,
-    base_url: str | None,
-    headers: Mapping[str, str] | None,
+    base_url: str | Mapping[str, str] | None,
+    headers: Headers | None,
     allow_plaintext: bool,
     timeouts: Timeouts | None,
     pool: PoolLimits | None,
     retry: RetryPolicy | None,
     interrupt: Interrupt | str | None,
+    fallback: str | None,
     proxy: str | None,
     ssl_context: ssl.SSLContext | None,
 ) -> Configuration:
@@ -132,31 +141,42 @@ def configure(
         WrongType: an argument is of a type that it does not take.
         AuthError: there is no key, or it can be none.
     """
-    _check_type("base_url", base_url, str | None, "a URL such as wss://host")
+    takes = "a URL such as wss://host, or a mapping of providers' names to theirs"
+    _check_type("base_url", base_url, str | Mapping | None, takes)
     _check_type("allow_plaintext", allow_plaintext, bool, "True or False")
     _check_type("ssl_context", ssl_context, ssl.SSLContext | None, "an ssl.SSLContext")
     _check_proxy(proxy)
-    _check_headers(headers)
+    _check_fallback(fallback)
     adapters = _adapters(provider, options)
     _check_api_key(api_key, adapters)
+    if isinstance(base_url, Mapping):
+        _check_names("base_url", base_url, adapters)
+    _check_headers_of(headers, adapters)
     policy = _policy(interrupt)
     routes, keys = [], []
     for adapter in adapters:
+        url = base_url.get(adapter.name) if isinstance(base_url, Mapping) else base_url
+        if url is not None:
+            _check_type(f"base_url for {adapter.name}", url, str, "a URL such as wss://host")
         route = Route(
             adapter=adapter,
-            base_url=base_url,
-            headers=dict(headers or {}),
+            base_url=url,
+            headers=_headers_for(headers, adapter.name),
             allow_plaintext=allow_plaintext,
             interrupt=policy,
         )
-        key = _key(adapter, api_key, base_url)
-        if key is not None and base_url is not None:
-            route.check_secrecy(base_url)
+        key = _key(adapter, api_key, url)
+        if key is not None and url is not None:
+            route.check_secrecy(url)
         routes.append(attrs.evolve(route, refreshable=callable(key)))
         keys.append(key)
     _check_formats(adapters)
     if len({adapter.name for adapter in adapters}) > 1:
         _check_separate(api_key, base_url, headers)
+    for number, route in enumerate(routes[:] if fallback is not None else ()):
+        if (stand_in := _over_http(route, number)) is not None:
+            routes.append(stand_in)
+            keys.append(keys[number])
     return Configuration(
         routes=tuple(routes),
         keys=tuple(keys),
@@ -182,6 +202,60 @@ def _check_proxy(proxy: object) -> None:
         raise WrongType.of("proxy", 'the URL of an HTTP proxy, "env" or None', proxy)
     if flaw := flaw_of(proxy):
         raise ConfigError(flaw, phase="config")
+
+
+def _check_fallback(fallback: object) -> None:
+    if fallback is None or fallback == "rest":
+        return
+    if not isinstance(fallback, str):
+        raise WrongType.of("fallback", '"rest" or None', fallback)
+    msg = 'fallback takes "rest" or None'
+    raise ConfigError(msg, phase="config")
+
+
+def _over_http(route: Route, number: int) -> Route | None:
+    """Return what stands in for *route* where it has such a surface, and that takes its options."""
+    try:
+        adapter = route.adapter.rest()
+        if adapter is None or adapter.options().format != route.adapter.options().format:
+            return None
+    except Error:
+        return None  # nobody has asked for it: it is there where it can be
+    # What an interruption does is the route's own: it has no more than one way.
+    return attrs.evolve(route, adapter=adapter, interrupt=None, fallback_for=number)
+
+
+def _check_headers_of(headers: Headers | None, adapters: Iterable[Adapter]) -> None:
+    """Check headers, or those in a mapping, and whom they are for."""
+    if isinstance(headers, Mapping) and any(isinstance(v, Mapping) for v in headers.values()):
+        _check_names("headers", headers, adapters)
+        for own in headers.values():
+            _check_headers(own)
+    else:
+        _check_headers(headers)
+
+
+def _headers_for(headers: Headers | None, name: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in (headers or {}).items():
+        if isinstance(value, str):
+            found[key] = value
+        elif key == name:
+            found |= value
+    return found
+
+
+def _check_names(name: str, given: Mapping[str, object], adapters: Iterable[Adapter]) -> None:
+    """Check that a mapping's keys are providers."""
+    names = {adapter.name for adapter in adapters}
+    for key in given:
+        if not isinstance(key, str):
+            raise WrongType.of(f"the mapping {name}", "names of providers", key)
+        if key not in names and key not in adapter_names():
+            # Which one, is not said: it may be a key, if the mapping is the wrong way round.
+            own = ", ".join(sorted(names))
+            msg = f"{name} names a provider that there is not; this client has {own}"
+            raise ConfigError(msg, phase="config")
 
 
 def _check_headers(headers: object) -> None:
@@ -239,15 +313,8 @@ def _check_api_key(api_key: object, adapters: Iterable[Adapter]) -> None:
     if not isinstance(api_key, Mapping):
         _check_key("api_key", api_key)
         return
-    names = {adapter.name for adapter in adapters}
+    _check_names("api_key", api_key, adapters)
     for name, key in api_key.items():
-        if not isinstance(name, str):
-            raise WrongType.of("the mapping api_key", "names of providers", name)
-        if name not in names and name not in adapter_names():
-            # Which one, is not said: it may be a key, if the mapping is the wrong way round.
-            own = ", ".join(sorted(names))
-            msg = f"api_key names a provider that there is not; this client has {own}"
-            raise ConfigError(msg, phase="config")
         _check_key(f"api_key for {name}", key)
 
 
@@ -329,12 +396,15 @@ def checked(pieces: Iterable[str]) -> list[str]:
 
 
 def _check_separate(
-    api_key: object, base_url: str | None, headers: Mapping[str, str] | None
+    api_key: object, base_url: str | Mapping[str, str] | None, headers: Headers | None
 ) -> None:
     """What is meant for one provider must not reach another."""
     if api_key is not None and not isinstance(api_key, Mapping):
         msg = "with several providers, api_key= takes a mapping of their names to their keys"
         raise ConfigError(msg, phase="config")
-    if base_url is not None or headers:
-        msg = "base_url= and headers= are for one provider; this client has several"
+    if isinstance(base_url, str):
+        msg = "with several providers, base_url= takes a mapping of their names to their URLs"
+        raise ConfigError(msg, phase="config")
+    if headers and any(isinstance(value, str) for value in headers.values()):
+        msg = "with several providers, headers= takes a mapping of their names to their headers"
         raise ConfigError(msg, phase="config")

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import Literal, ParamSpec, Self, TypeVar
 
 from ..adapter import Adapter
 from ..audio import AudioChunk, AudioFormat, Mark
@@ -28,8 +28,8 @@ from ..settings import Interrupt, PoolLimits, RetryPolicy, Timeouts, check_count
 from ._threads import Engine
 from ._threads_bells import Waiter
 from ._threads_feeder import Feeder
-from .files import WavFile
-from .options import OUTCOMES, Key, Outcome, check_text, checked, configure
+from .files import WavFile, gathered
+from .options import OUTCOMES, Headers, Key, Outcome, check_text, checked, configure
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -43,11 +43,15 @@ class Client:
         provider: a name such as ``"gradium"``, an adapter, or several in order of preference.
         api_key: the key, or a callable that is asked for it once a dial, and may block; by default
             the provider's environment variable. With several adapters, a mapping by their names.
-        base_url: in place of the provider's scheme, host and port.
-        headers: added to each connection's request.
+        base_url: in place of the provider's scheme, host and port. With several adapters, a mapping
+            by their names.
+        headers: added to each connection's request. With several adapters, a mapping by their
+            names to the headers of each.
         allow_plaintext: whether a key may go to another machine over ``ws://``.
         timeouts, pool, retry: limits; the defaults suit a voice agent.
         interrupt: ``"mute"``, ``"cancel"`` or ``"discard"``, where the provider allows it.
+        fallback: ``"rest"`` speaks over HTTP when WebSockets cannot be had, where the provider has
+            that surface; None does not.
         proxy: ``"env"`` reads the environment, None goes direct, else the URL of an HTTP proxy.
         ssl_context: for certificates of your own.
         options: the provider's own, as the fields of its adapter.
@@ -67,13 +71,14 @@ class Client:
         provider: str | Adapter | Sequence[Adapter],
         *,
         api_key: Key | Mapping[str, Key] | None = None,
-        base_url: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        base_url: str | Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         allow_plaintext: bool = False,
         timeouts: Timeouts | None = None,
         pool: PoolLimits | None = None,
         retry: RetryPolicy | None = None,
         interrupt: Interrupt | str | None = None,
+        fallback: Literal["rest"] | None = "rest",
         proxy: str | None = "env",
         ssl_context: ssl.SSLContext | None = None,
         **options: object,
@@ -89,13 +94,14 @@ class Client:
             pool=pool,
             retry=retry,
             interrupt=interrupt,
+            fallback=fallback,
             proxy=proxy,
             ssl_context=ssl_context,
         )
         self._engine = Engine(self._configuration)
 
     def __repr__(self) -> str:
-        names = ", ".join(route.adapter.name for route in self._configuration.routes)
+        names = self._configuration.providers
         return f"<{type(self).__name__} {names}{' closed' if self._engine.closed else ''}>"
 
     def __enter__(self) -> Self:
@@ -309,7 +315,8 @@ class Speech:
 
     def read(self) -> bytes:
         """Return all audio that is still to come, as bytes in `format`."""
-        return b"".join(chunk.data for chunk in self)
+        self._step(self._mux.collect, self._core)
+        return gathered(self)
 
     def save(self, path: str | Path) -> Path:
         """
@@ -320,9 +327,10 @@ class Speech:
             OSError: the file cannot be written.
             Error: the speech failed, or was interrupted; there is no file then.
         """
+        self._step(self._mux.collect, self._core)
         with WavFile(path, self.format) as file:
             for chunk in self:
-                file.write(chunk.data)
+                file.add(chunk)
             if self.outcome is Outcome.INTERRUPTED:
                 msg = "the speech was interrupted; nothing was saved"
                 raise Error(msg, phase="speak")

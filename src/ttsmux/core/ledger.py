@@ -6,6 +6,7 @@ Together they answer what an interruption needs to know: what was heard, and wha
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import deque
 
@@ -19,6 +20,7 @@ from ..text.cutting import Cutter, Join, speakable
 _KEEP = 64 * 1024
 _MERGE = 4 * 1024
 """Characters up to which pieces are joined while they wait; without end, it would be quadratic."""
+_INKED = re.compile(r"\S+")
 _CHARACTERS_A_SECOND = 15.0
 """Of read text, over many languages; used only where nothing better is known."""
 
@@ -50,8 +52,8 @@ class TextLog:
     """
 
     __slots__ = (
-        "_cutter", "_instants", "_known", "_ready_size", "_sent", "_sent_size", "_swallow",
-        "forgotten", "held", "ready", "repeatable", "sent_at", "size",
+        "_cutter", "_instants", "_known", "_ready_size", "_sent", "_sent_ink", "_sent_size",
+        "_settled_ink", "_swallow", "forgotten", "held", "ready", "repeatable", "sent_at", "size",
     )  # fmt: skip
 
     def __init__(self, cutter: Cutter) -> None:
@@ -62,6 +64,11 @@ class TextLog:
         self._instants: list[float] = []
         """When each of those was sent."""
         self._sent_size = 0
+        # Places in the text are counted without white space, which is all that cutting changes.
+        self._sent_ink = 0
+        """Characters of text that the current generation was sent."""
+        self._settled_ink = 0
+        """Those of the generations before it."""
         self._ready_size = 0
         self._swallow = False
         self.held = ""
@@ -134,6 +141,7 @@ class TextLog:
         item = self.ready.popleft()
         if item is not None:
             self._ready_size -= len(item)
+            self._sent_ink += _ink(item)
             self.sent_at = now
         if self.repeatable:
             self._sent.append(item)
@@ -147,6 +155,8 @@ class TextLog:
     def settle(self) -> None:
         """The current generation's audio is all here: its text need not be repeated."""
         self._forget_sent()
+        self._settled_ink += self._sent_ink
+        self._sent_ink = 0
         self.repeatable = True
 
     def repeat(self) -> None:
@@ -162,24 +172,43 @@ class TextLog:
         self.ready.extendleft(reversed(late))
         self._ready_size += size
         self._sent_size -= size
+        self._sent_ink -= sum(_ink(item) for item in late if item is not None)
+
+    @property
+    def begun(self) -> int:
+        """Where in `text` the current generation's begins. Only if nothing was forgotten."""
+        return _place(self.text, self._settled_ink)
+
+    @property
+    def said(self) -> int:
+        """Where in `text` that ends which was sent. Only if nothing was forgotten."""
+        return _place(self.text, self._settled_ink + self._sent_ink)
 
     def _forget_sent(self) -> None:
         self._sent.clear()
         self._instants.clear()
         self._sent_size = 0
 
-    def restart(self, cutter: Cutter, ended: bool) -> None:
-        """Begin at the beginning, by another provider's rule."""
+    def restart(self, cutter: Cutter, ended: bool, *, at: int = 0) -> None:
+        """
+        Begin again, by another provider's rule.
+
+        *at* is the place in `text` from which on; not 0 only if nothing was forgotten.
+        """
         self._cutter = cutter
         self.settle()
+        self._settled_ink = _ink(self.text[:at])
         self.ready.clear()
         self._ready_size, self.held, self._swallow = 0, "", False
         for item in self._known:
             if item is None:
-                self._cut(flush=True)
-                self.ready.append(None)
-            else:
-                self._hold(item)
+                if at == 0:
+                    self._cut(flush=True)
+                    self.ready.append(None)
+                continue
+            rest, at = item[at:], max(0, at - len(item))
+            if rest:
+                self._hold(rest)
                 self._cut()
         if ended:
             self._cut(final=True)
@@ -212,6 +241,22 @@ class TextLog:
             self._ready_size += len(merged) - len(last or "")
 
 
+def _ink(text: str) -> int:
+    """Count the characters of *text* that are no white space."""
+    return sum(map(len, text.split()))
+
+
+def _place(text: str, ink: int) -> int:
+    """Return where in *text* so many characters are over that are no white space."""
+    if ink <= 0:
+        return 0
+    for found in _INKED.finditer(text):
+        ink -= found.end() - found.start()
+        if ink <= 0:
+            return found.end() + ink
+    return len(text)
+
+
 class AudioLedger:
     """
     Audio of a speech by the byte: received, read, played; and the marks on it.
@@ -220,7 +265,7 @@ class AudioLedger:
     generations has one time line.
     """
 
-    __slots__ = ("_fresh", "byte_rate", "format", "marks", "played", "read", "received")
+    __slots__ = ("_fresh", "byte_rate", "format", "marks", "played", "read", "received", "seams")
 
     def __init__(self, format: AudioFormat) -> None:
         self.format = format
@@ -232,6 +277,8 @@ class AudioLedger:
         self.played: float | None = None
         """Seconds that a sink reports; None where none does."""
         self.marks: list[Mark] = []
+        self.seams: list[tuple[float, int]] = []
+        """Where it broke off and went on: seconds, and from there on the place in the text."""
         self._fresh = 0
         """Marks before this index went out with a chunk."""
 
@@ -269,13 +316,18 @@ class AudioLedger:
                 continue
             self.marks.append(Mark(text, at, start + max(0.0, begin, end), signal.kind))
 
-    def withdraw(self, size: int) -> None:
-        """Take back the last *size* bytes received: they will come again."""
+    def withdraw(self, size: int, carried: int = 0) -> None:
+        """
+        Take back the last *size* bytes received, with *carried* marks: they will come again.
+
+        Of those marks, the ones for audio that stays go with the next chunk.
+        """
         self.received -= size
-        at = self.received / self.byte_rate
-        while self.marks and self.marks[-1].start >= at:
+        # Places between words are at whole samples, which the marks need not be.
+        at = self.received / self.byte_rate - 1.0 / self.format.rate
+        while self.marks and self.marks[-1].start > at:
             self.marks.pop()
-        self._fresh = min(self._fresh, len(self.marks))
+        self._fresh = min(self._fresh - carried, len(self.marks))
 
     def interruption(self, log: TextLog, all_received: bool) -> Interruption:
         """Say what was heard of *log*."""
@@ -284,7 +336,7 @@ class AudioLedger:
         if self.marks and not log.forgotten:
             # Marks name words; heard to the end is heard with the full stop.
             heard_out = all_received and seconds >= self.received / self.byte_rate
-            cut = len(text) if heard_out else _cut_by_marks(text, self.marks, seconds)
+            cut = len(text) if heard_out else self._cut_by_marks(text, seconds)
             approximate = False
         else:
             whole = self.received / self.byte_rate
@@ -293,23 +345,25 @@ class AudioLedger:
             cut, approximate = _cut_by_time(text, log.forgotten, seconds, whole), True
         return Interruption(seconds, text[:cut], text[cut:], approximate)
 
+    def _cut_by_marks(self, text: str, seconds: float) -> int:
+        """Return how far into *text* the marks that began before *seconds* reach."""
+        cut = 0
+        folded = fold(text)
+        seams = deque(self.seams)
+        for mark in self.marks:
+            if mark.start >= seconds:
+                break
+            while seams and mark.start >= seams[0][0]:
+                cut = seams.popleft()[1]
+            word = fold(mark.text.strip())
+            # What was spoken may differ from the text ("$5", "five dollars"): look ahead a bit.
+            found = folded.find(word, cut, cut + len(word) + 48) if word else -1
+            if found >= 0:
+                cut = found + len(word)
+        return cut
 
-def _cut_by_marks(text: str, marks: list[Mark], seconds: float) -> int:
-    """Return how far into *text* the marks that began before *seconds* reach."""
-    cut = 0
-    folded = _fold(text)
-    for mark in marks:
-        if mark.start >= seconds:
-            break
-        word = _fold(mark.text.strip())
-        # What the provider spoke may differ from the text ("$5", "five dollars"): look ahead a bit.
-        found = folded.find(word, cut, cut + len(word) + 48) if word else -1
-        if found >= 0:
-            cut = found + len(word)
-    return cut
 
-
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """Return *text* without differences of case, as long as before: places in it must stay."""
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
 

@@ -104,6 +104,10 @@ class Mux:
         speech.fail(error, now)
         self._settle(now)
 
+    def collect(self, speech: Speech) -> None:
+        """Say that *speech* is gathered as a whole before any of it is played."""
+        speech.collect()
+
     def played(self, speech: Speech, seconds: float, now: float) -> None:
         """Say how much of the speech has reached the ear; without it, what was read counts."""
         speech.played(seconds)

@@ -583,6 +583,11 @@ class Pool:
         """Return an id that was never used: 128 random bits, in the form of a UUID's hex digits."""
         return f"{self.rng.getrandbits(128):032x}"
 
+    def last_error(self, plan: Plan) -> Error | None:
+        """Return why the last dial there failed, if none has worked since."""
+        lane = self.lanes.get(plan.key)
+        return None if lane is None else lane.error
+
     def summary(self, plan: Plan) -> str:
         lane = self.lanes.get(plan.key)
         mine = len(lane.connections) if lane else 0

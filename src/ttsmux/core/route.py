@@ -53,6 +53,8 @@ class Route:
         allow_plaintext: whether a key may travel over ``ws://`` to another machine.
         interrupt: the user's policy, or None for the adapter's.
         refreshable: whether the key can be fetched anew.
+        fallback_for: the number of the route that this one stands in for, the same voice over HTTP;
+            None for one of the user's own.
     """
 
     adapter: Adapter
@@ -61,6 +63,7 @@ class Route:
     allow_plaintext: bool = False
     interrupt: Interrupt | None = None
     refreshable: bool = False
+    fallback_for: int | None = None
 
     def __attrs_post_init__(self) -> None:
         traits = self.adapter.tuned()
@@ -136,6 +139,16 @@ class Plan:
             ConfigError: the adapter has no such field, or does not take the value.
         """
         adapter = _evolve(route.adapter, overrides) if overrides else route.adapter
+        return cls.of(route, number, adapter)
+
+    @classmethod
+    def of(cls, route: Route, number: int, adapter: Adapter) -> Plan:
+        """
+        Make the plan of speaking with *adapter*, the route's own or one like it.
+
+        Raises:
+            ConfigError: its options do not fit.
+        """
         try:
             options, traits = adapter.options(), adapter.tuned()
             key = adapter.pool_key(options)

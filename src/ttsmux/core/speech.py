@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..adapter import Audio, Flush, Frame, Input, Marks
-from ..audio import AudioChunk, Mark
+from ..audio import AudioChunk, Mark, Resumed
 from ..errors import (
     ConfigError,
+    ConnectionLost,
     DeadlineExceeded,
     Delivered,
     EmptyAudio,
@@ -28,15 +29,19 @@ from ..errors import (
     LocalProtocolError,
     PoolTimeout,
     SlowConsumer,
+    SpeechTimeout,
 )
+from ..settings import OnPartial
 from ..text.cutting import speakable
 from . import states
 from .budget import unaffordable
 from .effects import Agenda, Wake
 from .ledger import AudioLedger, Interruption, TextLog
+from .resume import Cut, Passage, find_cut, is_whole, next_word
 from .retry import backoff
 from .route import Plan
 from .states import SPEECH, GenerationState, SpeechInput, SpeechState
+from .ways import Ways
 
 if TYPE_CHECKING:
     from .generation import LiveGeneration
@@ -77,6 +82,9 @@ class Metrics:
         audio_seconds: audio handed out.
         audio_bytes: the same in bytes.
         characters: of text sent, those of repeated attempts included.
+        route: who spoke, or was to: the adapter's class, such as ``XAI``, or ``XAIRest`` where it
+            went over HTTP.
+        resumed: times that it broke off after it was heard, and went on or began again.
         usage: what the provider says that it counted, by its own names, all generations together.
             It comes with the release of a generation, which may be after the last audio or after
             an interruption: so it may be empty when the audio ends, and stays so where the
@@ -91,6 +99,8 @@ class Metrics:
     audio_seconds: float
     audio_bytes: int
     characters: int
+    route: str
+    resumed: int
     usage: Mapping[str, float] = attrs.field(hash=False)
 
 
@@ -110,7 +120,7 @@ class Speech:
         self.plan = plans[0]
         self.generation: LiveGeneration | None = None
         self.error: BaseException | None = None
-        self._plans = list(plans[1:])
+        self._ways = Ways(plans)
         self._pool = pool
         self._agenda: Agenda = pool.agenda
         self._log = TextLog(self.plan.cutter)
@@ -125,6 +135,13 @@ class Speech:
         self._free_tries = 0
         self.paid = 0
         """What its retries have cost its route's budget since its last audio."""
+        self._resumes = 0
+        """Times that it broke off after it was heard, and went on."""
+        self._seam: tuple[Cut, float] | None = None
+        """Where it goes on, and when the last came before; until there is audio again."""
+        self._last_seam: tuple[Cut, float] | None = None
+        self._collected = False
+        """Whether all of it is gathered before any is played."""
         # Instants.
         self._began = now
         self._total_due = None if total is None else now + total
@@ -134,6 +151,8 @@ class Speech:
         self._seated_at: float | None = None
         self._sent_at: float | None = None
         self._heard_at: float | None = None
+        self._ended_at = now
+        """When its last generation ended."""
         self._connect: float | None = None
         self._reused = False
         self._opened_before = pool.counts.opened
@@ -243,6 +262,10 @@ class Speech:
         if gen is not None:
             gen.conn.interrupt(gen, now)
         self._wake()
+
+    def collect(self) -> None:
+        """Say that nothing of it is played before it is all there; in vain if some was read."""
+        self._collected = self._collected or self._ledger.read == 0
 
     def played(self, seconds: float) -> None:
         """Say that *seconds* of the speech have reached the ear."""
@@ -392,7 +415,10 @@ class Speech:
             return
         marks = ledger.fresh_marks() if ledger.marks else ()
         start = ledger.received / ledger.byte_rate
-        self._buffer.append(AudioChunk(data, ledger.format, start, marks))
+        if self._seam is None:
+            self._buffer.append(AudioChunk(data, ledger.format, start, marks))
+        else:
+            self._buffer.append(AudioChunk(data, ledger.format, start, marks, self._sewn(now)))
         ledger.received += len(data)
         if self._reader_waits:
             self._wake()
@@ -444,6 +470,7 @@ class Speech:
             self.generation_failed(EmptyAudio(msg), now)
             return
         self.generation = None
+        self._ended_at = now
         self._log.settle()
         self._tries = self._free_tries = 0
         if self._ended and not self._log.ready and not self._log.held:
@@ -463,8 +490,12 @@ class Speech:
 
         *free* attempts do not count: the request never reached the provider, or the key was old.
         """
-        gen, self.generation = self.generation, None
+        gen = self.generation
         assert gen is not None, "only the current generation of a speech fails it"
+        if isinstance(error, ConnectionLost | SpeechTimeout) and self._all_came(gen):
+            self.output_ended(gen, now)
+            return
+        self.generation = None
         self._going_well = False
         # Free attempts are bounded too: as many stale sockets as a pool can hold.
         free = free and self._free_tries < self._pool.settings.pool.max_size
@@ -472,17 +503,26 @@ class Speech:
         unheard = self._ledger.read <= gen.base
         repeatable = unheard and self._log.repeatable and (error.retryable or free)
         self._tries += not free
-        again = repeatable and self._tries < self._pool.settings.retry.attempts
+        again = repeatable or (error.retryable and self._may_go_on)
+        again = again and self._tries < self._pool.settings.retry.attempts
         if again and not free and not self._pool.pays(self, error):
             again, error = False, unaffordable(error)
-        if again:
-            self._withdraw(gen)
+        if again and repeatable:
+            self._withdraw(self._ledger.received - gen.base)
             self._step(SpeechInput.UNSEAT)
             self._log.repeat()
             self._retry(error, now, self._tries)
-        elif self._may_move:
+        elif again:
             self._step(SpeechInput.UNSEAT)
-            self._next_route(error, now)
+            self._break_off(gen, self.plan, now)
+            if self._log.sendable:
+                self._retry(error, now, max(1, self._tries))
+            else:
+                self._pool.wait_for_text(self, now)
+                self.pump(now)  # if the text is over, so is the speech
+        elif (way := self._next_way(error)) is not None:
+            self._step(SpeechInput.UNSEAT)
+            self._move(way, gen, error, now)
         else:
             self.fail(error, now)
 
@@ -496,18 +536,30 @@ class Speech:
 
     def turned_away(self, error: Error, now: float) -> None:
         """There is nothing to wait for on its route."""
-        if self._may_move:
-            self._next_route(error, now)
+        if (way := self._next_way(error)) is not None:
+            self._move(way, None, error, now)
         else:
             self.fail(error, now)
 
-    def _withdraw(self, gen: LiveGeneration) -> None:
-        """Drop what the failed attempt delivered and nobody read."""
-        size = self._ledger.received - gen.base
-        self._ledger.withdraw(size)
+    def _all_came(self, gen: LiveGeneration) -> bool:
+        """Return whether the marks prove that all audio of *gen* is here, without its end."""
+        ended = gen.ended and not self._log.forgotten
+        return ended and bool(self._ledger.marks) and is_whole(self._passage(gen))
+
+    def _withdraw(self, size: int) -> None:
+        """Drop the last *size* bytes received, which nobody has read."""
         self._paused = False
-        while size > 0:
-            size -= len(self._buffer.pop().data)
+        left, carried = size, 0
+        while left > 0:
+            chunk = self._buffer.pop()
+            left -= len(chunk.data)
+            if left < 0:
+                self._buffer.append(attrs.evolve(chunk, data=chunk.data[:-left]))
+                break
+            carried += len(chunk.marks)
+            if chunk.resumed is not None:
+                self._seam = self._last_seam  # the next audio is the first after it
+        self._ledger.withdraw(size, carried)
 
     def _retry(self, error: Error, now: float, failures: int) -> None:
         policy, asked = self._pool.settings.retry, error.retry_after
@@ -518,21 +570,94 @@ class Speech:
         self._report("speech.retried", error=type(error).__name__, attempt=self._attempts)
         self._pool.wait(self, now, first=True)
 
-    @property
-    def _may_move(self) -> bool:
-        """Whether there is another route, and nobody has heard anything of this one."""
-        return bool(self._plans) and self._ledger.read == 0 and not self._log.forgotten
+    # --- after the first audio --------------------------------------------------------------------
 
-    def _next_route(self, error: Error, now: float) -> None:
-        """Go to the next route, and say everything there from the beginning."""
+    @property
+    def _may_go_on(self) -> bool:
+        """Return whether it may go on, or begin again, although some of it was heard."""
+        policy = self._pool.settings.retry
+        if self._log.forgotten or (self._seam is None and self._resumes >= policy.resumes):
+            return False
+        match policy.on_partial:
+            case OnPartial.RESUME:
+                return True
+            case OnPartial.RESTART:
+                return self._collected or self._ledger.played == 0.0
+        return False
+
+    def _break_off(self, gen: LiveGeneration | None, plan: Plan, now: float) -> None:
+        """Decide where to go on, by the rules of *plan*, and drop what comes again."""
+        policy = self._pool.settings.retry.on_partial
+        last = self._ended_at if gen is None else gen.last_frame
+        if policy is OnPartial.RESTART:
+            cut = Cut(0, 0, approximate=False)
+            self._buffer.clear()
+            played, self._ledger = self._ledger.played, AudioLedger(plan.options.format)
+            self._ledger.played = played
+            self._paused = False
+        else:
+            cut = self._find_cut(gen)
+            self._withdraw(self._ledger.received - cut.keep)
+            self._ledger.seams.append((cut.keep / self._byte_rate, cut.at))
+        if self._seam is None:
+            self._resumes += 1
+        else:
+            # Nothing came since it broke off before: that is one break, of which this is the end.
+            last = self._seam[1]
+        self._seam = self._last_seam = (cut, last)
+        self._log.restart(plan.cutter, self._ended, at=cut.at)
+        self._report("speech.resumed", policy=policy.value, approximate=cut.approximate)
+
+    def _find_cut(self, gen: LiveGeneration | None) -> Cut:
+        if gen is not None:
+            return find_cut(self._passage(gen))
+        # Between two generations: the next one begins where the text goes on.
+        approximate = self._seam is not None and self._seam[0].approximate
+        at = next_word(self._log.text, self._log.begun)
+        return Cut(at, self._ledger.received, approximate)
+
+    def _passage(self, gen: LiveGeneration) -> Passage:
+        return Passage(
+            text=self._log.text,
+            begin=self._log.begun,
+            end=self._log.said,
+            base=gen.base,
+            read=self._ledger.read,
+            received=self._ledger.received,
+            format=self._ledger.format,
+            marks=self._ledger.marks,
+            markup=self.plan.traits.markup,
+        )
+
+    def _sewn(self, now: float) -> Resumed:
+        """Return what the first audio after a break is handed out with."""
+        assert self._seam is not None, "it broke off"
+        (cut, last), self._seam = self._seam, None
+        return Resumed(cut.at, now - last, cut.approximate)
+
+    # --- from one route to the next ---------------------------------------------------------------
+
+    def _next_way(self, error: Error) -> Plan | None:
+        """Return the route to go to; if it goes on, not begins anew, one of the same voice."""
+        heard = self._ledger.read > 0
+        if self._log.forgotten or (heard and not self._may_go_on):
+            return None
+        anew = self._pool.settings.retry.on_partial is OnPartial.RESTART
+        return self._ways.next(self.plan, error, same_voice=heard and not anew)
+
+    def _move(self, way: Plan, gen: LiveGeneration | None, error: Error, now: float) -> None:
+        """Go to the next route, and say everything there from the beginning if nobody heard any."""
         self._pool.forget(self)
-        self.plan = self._plans.pop(0)
+        if self._ledger.read > 0:
+            self._break_off(gen, way, now)
+        else:
+            self._log.restart(way.cutter, self._ended)
+            self._ledger = AudioLedger(way.options.format)
+            self._buffer.clear()
+            self._paused = False
+        self.plan = way
         self._tries = self.paid = 0
         self.not_before = now
-        self._log.restart(self.plan.cutter, self._ended)
-        self._ledger = AudioLedger(self.plan.options.format)
-        self._buffer.clear()
-        self._paused = False
         self._report("speech.rerouted", error=type(error).__name__)
         self._pool.wait_for_text(self, now)
         self.pump(now)
@@ -553,6 +678,11 @@ class Speech:
             self.fail(DeadlineExceeded(f"not done within the {total:g} s allowed"), now)
             return
         timeout = self._pool.settings.pool.acquire_timeout
+        # Dials that fail slowly take up all of that time before they are given up.
+        refused = self._pool.last_error(self.plan)
+        if refused is not None and (way := self._next_way(refused)) is not None:
+            self._move(way, None, refused, now)
+            return
         self._pool.counts.timeouts += 1
         self.fail(
             PoolTimeout(
@@ -577,6 +707,8 @@ class Speech:
             audio_seconds=self._ledger.read / self._byte_rate,
             audio_bytes=self._ledger.read,
             characters=self._characters,
+            route=type(self.plan.adapter).__name__,
+            resumed=self._resumes,
             usage=dict(self._usage),
         )
 

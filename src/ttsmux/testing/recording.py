@@ -158,7 +158,9 @@ def record(
     pool, retry = PoolLimits(min_idle=0), RetryPolicy(attempts=1)
     with (
         simulator(server, faults=faults, chunk_ms=chunk_ms, **options) as sim,
-        Client(copy, base_url=sim.url, api_key=KEY, pool=pool, retry=retry) as client,
+        Client(
+            copy, base_url=sim.url, api_key=KEY, pool=pool, retry=retry, fallback=None
+        ) as client,
     ):
         client.prewarm()
         speeches = [client.speak(text) for text in texts]

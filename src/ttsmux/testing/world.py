@@ -406,6 +406,7 @@ def play(
                 pool=pool or PoolLimits(min_idle=0),
                 retry=retry or RetryPolicy(base=0.001),
                 timeouts=timeouts or Timeouts(),
+                fallback=None,
             ),
             adapter,
         )
