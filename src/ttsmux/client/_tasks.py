@@ -424,6 +424,9 @@ class Engine:
 
     async def drain(self, timeout: float) -> bool:
         """Wait for what is speaking, and close; return whether all of it came to its own end."""
+        if self.closed:
+            await self.close()
+            return True
         self.bind()
         mux, done = self.mux, False
         with contextlib.suppress(ClosedError):  # a step was torn meanwhile, or somebody closed it

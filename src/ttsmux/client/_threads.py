@@ -243,8 +243,10 @@ class Engine:
     def drain(self, timeout: float) -> bool:
         """Wait for what is speaking, and close; return whether all of it came to its own end."""
         self.check()
-        mux, due = self.mux, time.monotonic() + timeout
-        done = False
+        if self.closed:
+            self.close()
+            return True
+        mux, due, done = self.mux, time.monotonic() + timeout, False
         with contextlib.suppress(ClosedError):  # a step was torn meanwhile, or somebody closed it
             ticket = self.step(mux, lambda: mux.drain(time.monotonic()))
             done = self.wait(mux, ticket, due) and not self.closed
