@@ -286,6 +286,7 @@ class Pool:
                 lane.refresh = lane.refreshed = True
                 lane.last_with_old_key = self.counts.dials
                 return True
+        if not error.retryable:
             lane.blocked = True
         # Whoever says so: what a provider asks for is not undercut.
         lane.not_before = max(lane.not_before, now + (error.retry_after or 0.0))
