@@ -14,6 +14,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .adapter import Adapter as Adapter
+    from .adapter import Voice as Voice
     from .adapters._elevenlabs_rest import ElevenLabsRest as ElevenLabsRest
     from .adapters._kugelaudio_rest import KugelAudioRest as KugelAudioRest
     from .adapters.elevenlabs import ElevenLabs as ElevenLabs
@@ -96,6 +97,7 @@ _ERRORS = (
 
 _WHERE = {
     "Adapter": "adapter",
+    "Voice": "adapter",
     "ElevenLabs": "adapters.elevenlabs",
     "ElevenLabsRest": "adapters._elevenlabs_rest",
     "Gradium": "adapters.gradium",
@@ -141,7 +143,7 @@ __all__ = [  # noqa: RUF022 — by the alphabet, as they are looked up
     "PoolStats", "PoolTimeout", "ProtocolError", "ProxyError", "QuotaError", "RateLimitError",
     "RemoteProtocolError", "Resumed", "RetryPolicy", "SM", "SMRest", "Secret", "SlowConsumer",
     "Speech", "SpeechTimeout", "StallTimeout", "TLSError", "Timeouts", "TruncatedAudio",
-    "WrongThread", "WrongType", "XAI", "XAIRest",
+    "Voice", "WrongThread", "WrongType", "XAI", "XAIRest",
 ]  # fmt: skip
 
 

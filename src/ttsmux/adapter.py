@@ -73,6 +73,8 @@ __all__ = [
     "Signal",
     "Traits",
     "Verdict",
+    "Voice",
+    "VoicePage",
     "Wire",
     "json_frame",
     "printable",
@@ -486,6 +488,41 @@ class Verdict:
     error: Error
 
 
+# --- voices ---------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Voice:
+    """
+    A voice that a provider has.
+
+    Attributes:
+        id: what `voice=` takes.
+        name: what people call it; the id where it has no other name.
+        languages: what it speaks, as the provider spells them; empty where it does not say.
+        description: the provider's words about it, or None.
+    """
+
+    id: str
+    name: str
+    languages: tuple[str, ...] = ()
+    description: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class VoicePage:
+    """
+    One answer to the question for voices.
+
+    Attributes:
+        voices: those on it, in the provider's order.
+        next: what to ask `Adapter.list_voices` for the answer after it; None if it is the last.
+    """
+
+    voices: tuple[Voice, ...]
+    next: str | None = None
+
+
 _STATUS: dict[int, type[Error]] = {
     400: ConfigError,
     401: AuthError,
@@ -731,6 +768,27 @@ class Adapter(abc.ABC):
     def rest(self) -> Adapter | None:
         """Return the same voice over HTTP, or None where the provider has no such surface."""
         return None
+
+    # -- beside speaking
+
+    def list_voices(self, secret: str | None, page: str | None = None) -> Handshake | None:
+        """
+        Say how to ask for the voices there are: a GET of an ``https://`` URL.
+
+        *page* is what `VoicePage.next` said, and None for the first. Return None where the provider
+        has no list.
+        """
+        return None
+
+    def decode_voices(self, body: bytes) -> VoicePage:
+        """
+        Say what the answer means.
+
+        Raises:
+            RemoteProtocolError: it is no list of voices.
+        """
+        msg = "an answer came to a question that this adapter does not ask"
+        raise RemoteProtocolError(msg)
 
 
 def connect_timeout(seconds: float) -> DialFailure:

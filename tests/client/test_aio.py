@@ -307,7 +307,9 @@ async def test_an_unclosed_client_in_another_thread(sim: AsyncSimulator) -> None
             gc.collect()
         return [str(warning.message) for warning in told]
 
-    assert await anyio.to_thread.run_sync(collect) == ["<AsyncClient xai> was not closed"]
+    (told,) = await anyio.to_thread.run_sync(collect)
+    made_at = f"{__file__}:{client_of.__code__.co_firstlineno + 1}"
+    assert told == f"<AsyncClient xai> was not closed; it was made at {made_at}"
     await sim.await_for(lambda log: events(log, "lost"))
 
 

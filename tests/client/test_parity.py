@@ -20,7 +20,17 @@ RENAMED = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
 }
-AWAITED = {"prewarm", "close", "__enter__", "__exit__", "__next__", "read", "save"}
+AWAITED = {
+    "drain",
+    "prewarm",
+    "voices",
+    "close",
+    "__enter__",
+    "__exit__",
+    "__next__",
+    "read",
+    "save",
+}
 WORDS = (
     (r"\bAsync(Client|Speech|Key|Iterable)\b", r"\1"),
     (r"Iterable\[str\] \| Iterable\[str\]", "Iterable[str]"),

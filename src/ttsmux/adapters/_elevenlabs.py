@@ -20,7 +20,9 @@ from ..adapter import (
     WHOLE,
     Adapter,
     DialFailure,
+    Handshake,
     Options,
+    VoicePage,
     printable,
     said,
     status_error,
@@ -36,6 +38,7 @@ from ..errors import (
     RateLimitError,
     RemoteProtocolError,
 )
+from . import _voices
 from ._checks import one_of, within
 
 FORMATS = (
@@ -166,6 +169,16 @@ class ElevenLabsSettings(Adapter):
             {"pronunciation_dictionary_id": id, "version_id": version}
             for id, version in self.pronunciation_dictionaries
         ]
+
+    def list_voices(self, secret: str | None, page: str | None = None) -> Handshake:
+        found = query(page_size=100, include_total_count=False, next_page_token=page)
+        return Handshake(
+            url=f"https://{HOSTS[self.region]}/v2/voices?{found}",
+            headers={"xi-api-key": secret} if secret else {},
+        )
+
+    def decode_voices(self, body: bytes) -> VoicePage:
+        return _voices.paged(body)
 
     def path(self, options: Options) -> str:
         """Return the host and the path of a voice; `options` has seen to it that it fits there."""

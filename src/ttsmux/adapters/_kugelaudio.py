@@ -21,10 +21,12 @@ from ..adapter import (
     Closed,
     DialFailure,
     Failed,
+    Handshake,
     Input,
     Options,
     Traits,
     Verdict,
+    VoicePage,
     printable,
 )
 from ..errors import (
@@ -40,6 +42,7 @@ from ..errors import (
     QuotaError,
     RateLimitError,
 )
+from . import _voices
 from ._checks import within
 
 KINDS: dict[object, type[Error]] = {
@@ -177,6 +180,13 @@ class KugelVoice(Adapter):
             project_id=self.project_id,
             dictionary_ids=self.dictionary_ids,
         )
+
+    def list_voices(self, secret: str | None, page: str | None = None) -> Handshake:
+        url = f"https://{host(secret)}/v1/voices?limit=100&offset={page or 0}"
+        return Handshake(url=url, headers=credentials(secret))
+
+    def decode_voices(self, body: bytes) -> VoicePage:
+        return _voices.counted(body)
 
     def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
         verdict = super().verdict(fault, busy)

@@ -19,13 +19,16 @@ from ..adapter import (
     Closed,
     DialFailure,
     Failed,
+    Handshake,
     Marks,
     Scope,
     Signal,
     Verdict,
+    VoicePage,
     said,
 )
 from ..errors import ConfigError, InvalidVoice, NotFoundError, RemoteProtocolError
+from . import _voices
 from ._checks import within
 
 _NOT_FOUND, _BAD_REQUEST = 404, 400
@@ -67,6 +70,13 @@ class XAIVoice(Adapter):
         }
         return {key: value for key, value in settings.items() if value is not None}
 
+    def list_voices(self, secret: str | None, page: str | None = None) -> Handshake:
+        # Voices of one's own have another list, /v1/custom-voices, whose form is not documented.
+        return Handshake(url="https://api.x.ai/v1/tts/voices", headers=credentials(secret))
+
+    def decode_voices(self, body: bytes) -> VoicePage:
+        return VoicePage(voices=_voices.named(body))
+
     def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
         match fault:
             case DialFailure(status=status, body=body) if status == _NOT_FOUND:
@@ -79,6 +89,11 @@ class XAIVoice(Adapter):
                 return Verdict(Scope.CONNECTION, error)
             case _:
                 return super().verdict(fault, busy)
+
+
+def credentials(secret: str | None) -> dict[str, str]:
+    """Return the header with the key."""
+    return {"Authorization": f"Bearer {secret}"} if secret else {}
 
 
 # --- audio and times ------------------------------------------------------------------------------

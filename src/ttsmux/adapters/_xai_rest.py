@@ -30,7 +30,17 @@ from ..adapter import (
 from ..audio import AudioFormat
 from ..errors import RemoteProtocolError
 from . import _http
-from ._xai import FORMATS, MAX_TEXT, NO_TIMES, UNREADABLE, XAIVoice, decoded, unfinished, word_marks
+from ._xai import (
+    FORMATS,
+    MAX_TEXT,
+    NO_TIMES,
+    UNREADABLE,
+    XAIVoice,
+    credentials,
+    decoded,
+    unfinished,
+    word_marks,
+)
 
 _ENCODINGS = {
     "audio/pcm": "pcm",
@@ -81,7 +91,7 @@ class XAIRest(XAIVoice):
     def handshake(self, options: Options, secret: str | None) -> Handshake:
         return Handshake(
             url="https://api.x.ai/v1/tts",
-            headers={"Authorization": f"Bearer {secret}"} if secret else {},
+            headers=credentials(secret),
         )
 
     def text(self, gen: Generation, piece: str) -> Iterable[Frame]:

@@ -38,7 +38,17 @@ from ..adapter import (
 )
 from ..errors import GenerationError, RemoteProtocolError
 from ..settings import Interrupt
-from ._xai import FORMATS, MAX_TEXT, NO_TIMES, UNREADABLE, XAIVoice, decoded, unfinished, word_marks
+from ._xai import (
+    FORMATS,
+    MAX_TEXT,
+    NO_TIMES,
+    UNREADABLE,
+    XAIVoice,
+    credentials,
+    decoded,
+    unfinished,
+    word_marks,
+)
 from ._xai_rest import XAIRest
 
 __all__ = ["XAI", "XAIRest"]
@@ -112,7 +122,7 @@ class XAI(XAIVoice):
     def handshake(self, options: Options, secret: str | None) -> Handshake:
         return Handshake(
             url=f"wss://api.x.ai/v1/tts?{self._query(options)}",
-            headers={"Authorization": f"Bearer {secret}"} if secret else {},
+            headers=credentials(secret),
         )
 
     def text(self, gen: Generation, piece: str) -> Iterable[Frame]:

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import io
 import itertools
+import sys
 import threading
+import urllib.request
 import warnings
 from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Protocol, runtime_checkable
 
-from ..adapter import Closed, DialFailure
+import attrs
+
+from ..adapter import Closed, DialFailure, Frame
 from ..core.effects import Effect, Event, HangUp, Report, Send, Wake
+from ..core.inquiry import Inquiry
 from ..core.speech import Speech
 from ..errors import (
     AuthError,
+    ClosedError,
     ConnectError,
     ConnectionLost,
     ConnectTimeout,
@@ -26,12 +33,28 @@ from ..errors import (
     LocalProtocolError,
     without_frames,
 )
-from ..transports.base import SendTimeout
-from .options import checked_key
+from ..redaction import Carried, install_unless_removed, of_url
+from ..settings import Secret
+from ..transports.base import SendTimeout, Target
+from .options import Configuration, checked_key
 
+_SECRETIVE = 8
+"""Characters from which on the value of a header is taken for a secret."""
 CLOSE_MARGIN = 2.0
 """Seconds beyond the closing handshake that a client's `close` gives threads and tasks to leave."""
 _numbers = itertools.count(1)
+
+
+def caller() -> str:
+    """Return where this package was called from, as a file and a line."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_ours(frame):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith("ttsmux.client.")
 
 
 # --- steps ----------------------------------------------------------------------------------------
@@ -117,6 +140,19 @@ def close_source(iterator: object) -> None:
 # --- keys and dials -------------------------------------------------------------------------------
 
 
+def carried(configuration: Configuration) -> Carried:
+    """Return what the dials of a client carry, and see to it that no log shows it."""
+    install_unless_removed()
+    secrets = [key.reveal() for key in configuration.keys if isinstance(key, Secret)]
+    for route in configuration.routes:
+        secrets += of_url(route.base_url)
+        secrets += [value for value in route.headers.values() if len(value) >= _SECRETIVE]
+    proxies = [configuration.proxy]
+    if configuration.proxy == "env":
+        proxies += urllib.request.getproxies().values()
+    return Carried([*secrets, *(one for proxy in proxies for one in of_url(proxy))])
+
+
 def fetched_key(found: object) -> str:
     """Return what a callable gave for a key. Raises `AuthError` where it can be none."""
     return checked_key(found, phase="dial")
@@ -149,6 +185,27 @@ def undialled(exc: BaseException) -> Error:
     # Without the frames that it came through: the key is in their variables.
     error.__cause__ = without_frames(exc)
     return error
+
+
+# --- questions ------------------------------------------------------------------------------------
+
+
+BODILESS: tuple[Frame, ...] = (b"",)
+"""What a request without a body is sent with."""
+
+
+def question(configuration: Configuration, inquiry: Inquiry, secret: str | None) -> Target:
+    """Say where and how to dial for *inquiry*. Raises `Error`."""
+    asked = inquiry.handshake(secret)
+    target = configuration.target(asked, inquiry.plan.traits.max_message)
+    return attrs.evolve(target, method="GET")
+
+
+def unanswered(seconds: float, closed: bool) -> Error:
+    """Return the error of a question that nobody waits for any more."""
+    if closed:
+        return ClosedError("the client was closed", phase="close")
+    return ConnectTimeout(f"no answer within {seconds:g} s", phase="dial")
 
 
 # --- connections ----------------------------------------------------------------------------------

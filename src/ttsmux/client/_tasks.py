@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import functools
 import math
@@ -43,6 +44,8 @@ from .options import Configuration
 if TYPE_CHECKING:
     import trio
 
+    from ._tasks_asker import Asker
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -57,6 +60,7 @@ class Engine:
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
+        self.carried = _shared.carried(configuration)
         self.mux = self._new_mux()
         self.dialler = AsyncDialler(connect)
         self.closed = False
@@ -66,6 +70,8 @@ class Engine:
         """Speeches that were garbage-collected; the clock interrupts them."""
         self.orphaned = False
         """Whether the client itself was; the supervisor closes everything."""
+        self.askers: set[Asker] = set()
+        """Who waits for the answer to a question beside speaking."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.now: Callable[[], float] = _unbound
         self._trio: trio.lowlevel.TrioToken | None = None
@@ -346,6 +352,7 @@ class Engine:
         if self._over.is_set():
             return
         self.closed = True
+        self._dismiss()
         if cut is not None or not self._wound_up:
             self._give_up(cut or asyncio.CancelledError())
         self._over.set()
@@ -399,6 +406,7 @@ class Engine:
     async def _wind_up(self, tasks: anyio.abc.TaskGroup) -> None:
         """Close the Mux, and wait within limits for its connections; feeders are cancelled then."""
         mux = self.mux
+        self._dismiss()
         ticket = self.step(mux, mux.close, self.now())
         # A dial that was just asked for is owed its answer, and a source that was just handed over
         # its end.
@@ -409,6 +417,23 @@ class Engine:
             while not self.crew.empty:
                 await self._left.wait()
         self._wound_up = True
+
+    def _dismiss(self) -> None:
+        for asker in list(self.askers):
+            asker.give_up()
+
+    async def drain(self, timeout: float) -> bool:
+        """Wait for what is speaking, and close; return whether all of it came to its own end."""
+        if self.closed:
+            await self.close()
+            return True
+        self.bind()
+        mux, done = self.mux, False
+        with contextlib.suppress(ClosedError):  # a step was torn meanwhile, or somebody closed it
+            ticket = self.step(mux, mux.drain, self.now())
+            done = await self.wait(mux, ticket, timeout) and not self.closed
+        await self.close()
+        return done
 
     async def close(self) -> None:
         """Have the supervisor close everything, and wait until it has."""

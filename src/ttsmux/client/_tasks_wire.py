@@ -114,27 +114,12 @@ class Wire:
         configuration, plan = self._engine.configuration, self._conn.plan
         self._fetching = True
         with anyio.fail_after(self._dial.timeout * _shared.KEY_SHARE):
-            secret = await _secret(configuration.keys[plan.number], self._aside)
+            secret = await fetched(self._engine, plan.number, f"key-{self._conn.number}")
         self._fetching = False
         handshake = self._conn.handshake(secret)
         target = configuration.target(handshake, plan.traits.max_message)
         transport = await self._engine.dialler.connect(target, self._dial.timeout)
         return transport, handshake.first_frames
-
-    async def _aside(self, call: Callable[[], _T]) -> _Outcome[_T]:
-        """Run what may block in a thread, which is left behind if this is cancelled."""
-        bell = Bell(self._engine.loop)
-        outcomes: list[_Outcome[_T]] = []
-        context = contextvars.copy_context()
-
-        def run() -> None:
-            outcomes.append(context.run(_caught, call))
-            self._engine.post(bell.ring)
-
-        self._engine.crew.start(run, f"key-{self._conn.number}")
-        while not outcomes:
-            await bell.wait()
-        return outcomes[0]
 
     async def _write(self, transport: AsyncTransport, first_frames: Sequence[Frame]) -> None:
         if first_frames:
@@ -213,23 +198,22 @@ def _caught(call: Callable[[], _T]) -> _Outcome[_T]:
         return [], exc
 
 
-async def _secret(
-    key: object, aside: Callable[[Callable[[], object]], Awaitable[_Outcome[object]]]
-) -> str | None:
+async def fetched(engine: Engine, number: int, name: str) -> str | None:
     """
-    Return the key for a dial, fetched now where it is a callable.
+    Return the key of the route of that *number*, fetched now where it is a callable.
 
-    A plain callable may block, and is called *aside*.
+    A plain callable may block, and is called in a thread, which gets this *name* and is left behind
+    if this is cancelled.
 
     Raises:
         AuthError: it could not be fetched.
     """
+    key = engine.configuration.keys[number]
     if key is None:
         return None
     if isinstance(key, Secret):
         return key.reveal()
-    assert callable(key), "configure() let nothing else through"
-    values, raised = ([], None) if _is_async(key) else await aside(key)
+    values, raised = ([], None) if _is_async(key) else await _aside(engine, name, key)
     try:
         if raised is not None:
             raise raised
@@ -240,7 +224,25 @@ async def _secret(
         if _cancelled(exc):
             raise
         raise _shared.unfetched_key(exc) from exc
-    return _shared.fetched_key(found)
+    secret = _shared.fetched_key(found)
+    engine.carried.note(secret)
+    return secret
+
+
+async def _aside(engine: Engine, name: str, call: Callable[[], _T]) -> _Outcome[_T]:
+    """Run what may block in a thread, which is left behind if this is cancelled."""
+    bell = Bell(engine.loop)
+    outcomes: list[_Outcome[_T]] = []
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        outcomes.append(context.run(_caught, call))
+        engine.post(bell.ring)
+
+    engine.crew.start(run, name)
+    while not outcomes:
+        await bell.wait()
+    return outcomes[0]
 
 
 def _is_async(call: Callable[..., object]) -> bool:

@@ -8,6 +8,7 @@ What it starts is in `_threads_wire` and `_threads_feeder`. The async twin is `_
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import random
@@ -17,20 +18,23 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from ..core.connection import Connection
 from ..core.effects import Dial, Event, HangUp, Report, Send, Wake
 from ..core.lane import Ticket
 from ..core.mux import Mux
 from ..core.speech import Speech
-from ..errors import ForkedProcess
+from ..errors import ClosedError, ForkedProcess
 from ..transports.dial import Dialler
 from ..transports.websocket_client import connect
 from . import _shared, events
 from ._threads_bells import Bell, Waiter
 from ._threads_wire import Wire
 from .options import Configuration
+
+if TYPE_CHECKING:
+    from ._threads_asker import Asker
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -44,6 +48,7 @@ class Engine:
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
+        self.carried = _shared.carried(configuration)
         # Knows its owner: a signal handler must not wait for what it has interrupted.
         self.lock = threading.RLock()
         self._locked_here: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
@@ -58,6 +63,8 @@ class Engine:
         """Whether the client itself was; the clock closes everything."""
         self._dials: deque[Wire] = deque()
         """Connections to begin; the clock does, for a thread may take milliseconds to start."""
+        self.askers: set[Asker] = set()
+        """Who waits for the answer to a question beside speaking."""
         self._bell = Bell()
         self._armed: float | None = None
         self._clock: threading.Thread | None = None
@@ -236,6 +243,19 @@ class Engine:
             if not bell.wait(deadline - time.monotonic()):
                 return False
 
+    def drain(self, timeout: float) -> bool:
+        """Wait for what is speaking, and close; return whether all of it came to its own end."""
+        self.check()
+        if self.closed:
+            self.close()
+            return True
+        mux, due, done = self.mux, time.monotonic() + timeout, False
+        with contextlib.suppress(ClosedError):  # a step was torn meanwhile, or somebody closed it
+            ticket = self.step(mux, lambda: mux.drain(time.monotonic()))
+            done = self.wait(mux, ticket, due) and not self.closed
+        self.close()
+        return done
+
     def close(self) -> None:
         """Close the Mux and wait, within limits, for all threads to leave."""
         if self.forked:
@@ -244,6 +264,8 @@ class Engine:
         mux = self.mux
         grace = self.configuration.settings.timeouts.close
         self.closed = True
+        for asker in list(self.askers):
+            asker.give_up()
         deadline = time.monotonic() + grace + _shared.CLOSE_MARGIN
         ticket = self.step(mux, lambda: mux.close(time.monotonic()))
         self._dial()  # the clock may have left already, and who is not begun does not end

@@ -112,7 +112,7 @@ class Wire:
         configuration, plan = self._engine.configuration, self._conn.plan
         try:
             self._fetching = True
-            secret = _secret(configuration.keys[plan.number])
+            secret = fetched(self._engine, plan.number)
             self._fetching = False
             handshake = self._conn.handshake(secret)
             target = configuration.target(handshake, plan.traits.max_message)
@@ -204,20 +204,22 @@ class Wire:
             events.log([Event("client.fault", {"error": type(exc).__name__})])
 
 
-def _secret(key: object) -> str | None:
+def fetched(engine: Engine, number: int) -> str | None:
     """
-    Return the key for a dial, fetched now where it is a callable.
+    Return the key of the route of that *number*, fetched now where it is a callable.
 
     Raises:
         AuthError: it could not be fetched.
     """
+    key = engine.configuration.keys[number]
     if key is None:
         return None
     if isinstance(key, Secret):
         return key.reveal()
-    assert callable(key), "configure() let nothing else through"
     try:
         found: object = key()
     except BaseException as exc:
         raise _shared.unfetched_key(exc) from exc
-    return _shared.fetched_key(found)
+    secret = _shared.fetched_key(found)
+    engine.carried.note(secret)
+    return secret

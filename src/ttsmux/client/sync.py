@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, ParamSpec, Self, TypeVar
 
-from ..adapter import Adapter
+from ..adapter import Adapter, Voice
 from ..audio import AudioChunk, AudioFormat, Mark
 from ..core.ledger import Interruption
 from ..core.mux import Mux
@@ -25,7 +25,9 @@ from ..core.speech import Speech as CoreSpeech
 from ..core.stats import PoolStats
 from ..errors import BusyResource, Error
 from ..settings import Interrupt, PoolLimits, RetryPolicy, Timeouts, check_count, check_seconds
+from ._shared import caller
 from ._threads import Engine
+from ._threads_asker import Asker
 from ._threads_bells import Waiter
 from ._threads_feeder import Feeder
 from .files import WavFile, gathered
@@ -99,6 +101,7 @@ class Client:
             ssl_context=ssl_context,
         )
         self._engine = Engine(self._configuration)
+        self._made_at = caller()
 
     def __repr__(self) -> str:
         names = self._configuration.providers
@@ -120,17 +123,26 @@ class Client:
         # No lock and no input here: this may run in the middle of either.
         engine = getattr(self, "_engine", None)
         if engine is not None and engine.running and not engine.closed:
-            told = f"{self!r} was not closed"  # before somebody else closes it
+            # Said before somebody else closes it.
+            told = f"{self!r} was not closed; it was made at {self._made_at}"
             engine.orphaned = True
             engine.ring()
             warnings.warn(told, ResourceWarning, source=self, stacklevel=2)
 
-    def speak(self, text: str | Iterable[str] | None = None, **options: object) -> Speech:
+    def speak(
+        self,
+        text: str | Iterable[str] | None = None,
+        *,
+        deadline: float | None = None,
+        **options: object,
+    ) -> Speech:
         """
         Begin to speak.
 
         Args:
             text: all of it, or an iterable that gives it piece by piece, or None to `write` it.
+            deadline: seconds from now in which all its audio must have come, or it fails with
+                `DeadlineExceeded`; without it, `Timeouts.total`.
             options: the provider's own, for this speech alone.
 
         Returns:
@@ -143,6 +155,8 @@ class Client:
             PoolFull: too many speeches wait already.
             ClosedError: the client is closed.
         """
+        if deadline is not None:
+            check_seconds("deadline", deadline)
         check_text(text, Iterable)
         engine = self._engine
         engine.check()
@@ -155,7 +169,7 @@ class Client:
 
         def begin() -> Speech:
             # All in one step: after a KeyboardInterrupt nobody could end a speech without an owner.
-            core = mux.speak(options, time.monotonic(), text=pieces, fed=fed)
+            core = mux.speak(options, time.monotonic(), text=pieces, fed=fed, total=deadline)
             core.handle = waiter
             engine.waiters.add(waiter)
             return Speech(self, engine, mux, core, waiter)
@@ -198,12 +212,59 @@ class Client:
         engine.wait(mux, ticket, time.monotonic() + seconds + 1.0)
         return ticket.ready
 
+    def voices(self, *, timeout: float | None = None) -> tuple[Voice, ...]:
+        """
+        Ask the provider which voices it has; of several providers, the first.
+
+        It is asked over HTTP each time, whatever the speeches go over.
+
+        Args:
+            timeout: seconds that it may take; the dial timeout by default.
+
+        Returns:
+            the voices, in the provider's order.
+
+        Raises:
+            ConfigError: the provider has no list of its voices, or an argument is out of range.
+            WrongType: an argument is no number.
+            Error: there was no answer, or none that can be used, such as `AuthError`.
+            ClosedError: the client is closed.
+        """
+        engine = self._engine
+        engine.check()
+        engine.ensure_clock()
+        mux = engine.mux
+        seconds = self._configuration.settings.timeouts.dial if timeout is None else timeout
+        check_seconds("timeout", seconds)
+        inquiry = engine.step(mux, mux.inquire)
+        return Asker(engine, inquiry, seconds).ask()
+
     def pool_stats(self) -> PoolStats:
         """Return counts of the client's connections."""
         engine = self._engine
         engine.check()
         with engine.lock:
             return engine.mux.stats()
+
+    def drain(self, *, timeout: float = 30.0) -> bool:
+        """
+        Take no new speech, let what is speaking come to its end, and close.
+
+        A speech whose audio has all come may still be read afterwards. What has not come to its end
+        by then fails with `ClosedError`, as it does when the client is closed meanwhile.
+
+        Args:
+            timeout: seconds to wait for it.
+
+        Returns:
+            whether all of it came to its own end.
+
+        Raises:
+            ConfigError: an argument is out of range.
+            WrongType: an argument is no number.
+        """
+        check_seconds("timeout", timeout, zero=True)
+        return self._engine.drain(timeout)
 
     def close(self) -> None:
         """End what is speaking, close all connections. Bounded, and closing twice is fine."""

@@ -77,7 +77,7 @@ class Lane:
         self.paid = 0
         """What the dials since the last that worked have cost, those after a failure."""
         self.blocked = False
-        """The key was refused: no spares until it works again."""
+        """No dial will mend it, as with a key or a certificate: no spares until one has worked."""
         self.raised = 0
         """How far speeches that had to wait have raised the number of spares."""
         self.raised_at = now

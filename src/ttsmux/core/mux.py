@@ -17,6 +17,7 @@ from ..errors import ClosedError, ConfigError, Error
 from ..settings import Settings
 from .connection import Connection
 from .effects import Agenda, Effect
+from .inquiry import Inquiry
 from .lane import Prewarm, Ticket
 from .ledger import Interruption
 from .pool import Pool
@@ -135,6 +136,17 @@ class Mux:
         ticket = self._pool.prewarm(plan, n, now + timeout, now)
         self._settle(now)
         return ticket
+
+    def inquire(self) -> Inquiry:
+        """
+        Begin to ask the first route's provider for its voices; it changes nothing here.
+
+        Raises:
+            ClosedError: the client is closed or draining.
+            ConfigError: the provider has no list.
+        """
+        self._pool.check_open()
+        return Inquiry(self._plain[0])
 
     def drain(self, now: float) -> Ticket:
         """Take no new speech, let those there are receive all, then close; reading can wait."""

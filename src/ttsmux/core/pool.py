@@ -137,14 +137,18 @@ class Pool:
             ClosedError: the client is closed or draining.
             PoolFull: too many wait already.
         """
-        if self.draining:
-            msg = "the client is closed" if self.closing else "the client is draining"
-            raise ClosedError(msg, phase="close")
+        self.check_open()
         limit = self.settings.pool.max_waiting
         if limit is not None and self._seatless >= limit:
             self.counts.refused += 1
             msg = f"{limit} speeches wait for a seat already, which is max_waiting"
             raise PoolFull(msg, phase="acquire")
+
+    def check_open(self) -> None:
+        """Raise `ClosedError` if the client is closed or draining."""
+        if self.draining:
+            msg = "the client is closed" if self.closing else "the client is draining"
+            raise ClosedError(msg, phase="close")
 
     def enlist(self, speech: Speech, now: float) -> None:
         self.speeches[speech] = self.unreceived[speech] = None
@@ -350,6 +354,7 @@ class Pool:
                 lane.refresh = lane.refreshed = True
                 lane.last_with_old_key = self.counts.dials
                 return True
+        if not error.retryable:
             lane.blocked = True
         self.failed(conn, error, conn.began, now, up=False)
         # Whoever says so: what a provider asks for is not undercut.
@@ -537,9 +542,9 @@ class Pool:
         return self._when_empty()
 
     def close(self, now: float) -> Ticket:
-        """Fail what is speaking, hang up everything."""
+        """Fail what is speaking, hang up everything. Audio that has all come may still be read."""
         self.draining = True
-        for speech in list(self.speeches):
+        for speech in list(self.unreceived):
             speech.fail(ClosedError("the client was closed", phase="close"), now)
         self._hang_up(now)
         return self._when_empty()

@@ -85,7 +85,15 @@ class Route:
         Raises:
             InsecureEndpoint: the key would travel in plain text to another machine.
         """
-        shake = adapter.handshake(options, secret)
+        return self.addressed(adapter.handshake(options, secret), secret)
+
+    def addressed(self, shake: Handshake, secret: str | None) -> Handshake:
+        """
+        Return what an adapter says, as the user wants it: where to, and with what headers.
+
+        Raises:
+            InsecureEndpoint: the key would travel in plain text to another machine.
+        """
         url = self._rebased(shake.url)
         if secret:
             self.check_secrecy(url)

@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 import attrs
 import msgspec
 
-from . import elevenlabs_http
+from . import elevenlabs_http, voices
 from .elevenlabs_rules import (
     DEFAULT_MODEL,
     DEFAULT_TIMEOUT,
@@ -156,6 +156,11 @@ class ElevenLabs(Provider):
     def request(
         self, stage: Stage, wire: Wire, conn: int, request: Request
     ) -> Response | Exchange | None:
+        if request.path == voices.ELEVENLABS and request.method == "GET":
+            if not self.accepts(request):
+                return self.refusal(401, "Invalid API key")
+            found = voices.token_page(voices.listed(self.voices, self.default_voice), request)
+            return found or self.refusal(422, "page_size: 1 to 100")
         return elevenlabs_http.answer(self, stage, wire, conn, request)
 
     def refusal(self, status: int, message: str) -> Response:

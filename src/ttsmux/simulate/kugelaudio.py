@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 import attrs
 import msgspec
 
+from . import voices
 from .engines import Word
 from .exchange import Exchange
 from .faults import Moment
@@ -157,6 +158,11 @@ class KugelAudio(Provider):
     def request(
         self, stage: Stage, wire: Wire, conn: int, request: Request
     ) -> Response | Exchange | None:
+        if request.path == voices.KUGELAUDIO and request.method == "GET":
+            if not self.accepts(request):
+                return self.refusal(int(self.key_status), "Invalid API key", "UNAUTHORIZED")
+            found = voices.offset_page(voices.listed(self.voices, self.default_voice), request)
+            return found or self.refusal(400, "limit is 1 to 100", "VALIDATION_ERROR")
         return answer(self, stage, wire, conn, request) if request.path == PATH else None
 
     def session(self, stage: Stage, wire: Wire, conn: int, request: Request) -> Session:

@@ -187,6 +187,11 @@ class Server:
             answer = provider.refusal(426, "This is a WebSocket endpoint")
         elif answer is None:
             answer = provider.refusal(404, f"There is nothing at {request.path}")
+        if isinstance(answer, Response) and answer.status < 300:
+            kind = answer.content_type
+            stage.log.add("answer", conn=conn, status=answer.status, content_type=kind)
+            wire.respond(answer)
+            return
         if not isinstance(answer, Exchange):
             self._refuse(wire, conn, answer, request.path)
             return

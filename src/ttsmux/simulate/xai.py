@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 
 import attrs
 
+from . import voices
 from .engines import Word
 from .exchange import Exchange
 from .faults import Moment
@@ -120,6 +121,10 @@ class XAI(Provider):
     def request(
         self, stage: Stage, wire: Wire, conn: int, request: Request
     ) -> Response | Exchange | None:
+        if request.path == voices.XAI and request.method == "GET":
+            if not self.authorizes(request):
+                return self.refusal(401, "Missing or invalid API key")
+            return voices.whole(sorted(VOICES))
         return answer(self, stage, wire, conn, request) if request.path == self.path else None
 
     def session(self, stage: Stage, wire: Wire, conn: int, request: Request) -> Session:

@@ -25,7 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 
-from ..adapter import Adapter
+from ..adapter import Adapter, Voice
 from ..audio import AudioChunk
 from ..client.aio import AsyncClient, AsyncSpeech
 from ..client.sync import Client, Speech
@@ -66,9 +66,11 @@ class Face(Protocol):
     """One side of the client: what a script may wait for."""
 
     def client(self, adapter: Adapter | str, **settings: Any) -> AnyClient: ...
-    def speak(self, client: AnyClient, text: object, options: dict[str, object]) -> AnySpeech: ...
+    def speak(self, client: AnyClient, text: object, options: dict[str, Any]) -> AnySpeech: ...
     async def next(self, speech: AnySpeech) -> AudioChunk | None: ...
     async def prewarm(self, client: AnyClient, n: int, options: dict[str, Any]) -> int: ...
+    async def voices(self, client: AnyClient, options: dict[str, Any]) -> tuple[Voice, ...]: ...
+    async def drain(self, client: AnyClient, options: dict[str, Any]) -> bool: ...
     async def close(self, client: AnyClient) -> None: ...
     async def until(self, condition: Condition, seconds: float) -> None: ...
     async def seen(
@@ -86,7 +88,7 @@ class Threads:
     def client(self, adapter: Adapter | str, **settings: Any) -> AnyClient:
         return Client(adapter, **settings)
 
-    def speak(self, client: AnyClient, text: object, options: dict[str, object]) -> AnySpeech:
+    def speak(self, client: AnyClient, text: object, options: dict[str, Any]) -> AnySpeech:
         assert isinstance(client, Client)
         assert text is None or isinstance(text, str | Iterable)
         return client.speak(text, **options)
@@ -98,6 +100,14 @@ class Threads:
     async def prewarm(self, client: AnyClient, n: int, options: dict[str, Any]) -> int:
         assert isinstance(client, Client)
         return client.prewarm(n, **options)
+
+    async def voices(self, client: AnyClient, options: dict[str, Any]) -> tuple[Voice, ...]:
+        assert isinstance(client, Client)
+        return client.voices(**options)
+
+    async def drain(self, client: AnyClient, options: dict[str, Any]) -> bool:
+        assert isinstance(client, Client)
+        return client.drain(**options)
 
     async def close(self, client: AnyClient) -> None:
         assert isinstance(client, Client)
@@ -176,7 +186,7 @@ class Tasks:
     def client(self, adapter: Adapter | str, **settings: Any) -> AnyClient:
         return AsyncClient(adapter, **settings)
 
-    def speak(self, client: AnyClient, text: object, options: dict[str, object]) -> AnySpeech:
+    def speak(self, client: AnyClient, text: object, options: dict[str, Any]) -> AnySpeech:
         assert isinstance(client, AsyncClient)
         assert text is None or isinstance(text, str | Iterable | AsyncIterator)
         return client.speak(text, **options)
@@ -188,6 +198,14 @@ class Tasks:
     async def prewarm(self, client: AnyClient, n: int, options: dict[str, Any]) -> int:
         assert isinstance(client, AsyncClient)
         return await client.prewarm(n, **options)
+
+    async def voices(self, client: AnyClient, options: dict[str, Any]) -> tuple[Voice, ...]:
+        assert isinstance(client, AsyncClient)
+        return await client.voices(**options)
+
+    async def drain(self, client: AnyClient, options: dict[str, Any]) -> bool:
+        assert isinstance(client, AsyncClient)
+        return await client.drain(**options)
 
     async def close(self, client: AnyClient) -> None:
         assert isinstance(client, AsyncClient)

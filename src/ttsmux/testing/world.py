@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Self, TypeVar
 
-from ..adapter import Adapter
+from ..adapter import Adapter, Voice
 from ..audio import AudioChunk, AudioFormat, Mark
 from ..client.options import Outcome
 from ..core.ledger import Interruption
@@ -99,6 +99,12 @@ class World:
 
     async def prewarm(self, n: int = 1, **options: object) -> int:
         return await self.stage.prewarm(self.client, n, options)
+
+    async def voices(self, **options: object) -> tuple[Voice, ...]:
+        return await self.stage.voices(self.client, options)
+
+    async def drain(self, **options: object) -> bool:
+        return await self.stage.drain(self.client, options)
 
     async def together(self, *parts: Part) -> None:
         """Run *parts* at once, in threads or tasks of their own."""

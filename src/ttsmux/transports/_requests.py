@@ -49,15 +49,14 @@ class Order:
     headers: tuple[tuple[bytes, bytes], ...] = attrs.field(repr=False)
     max_message: int
     send_timeout: float
+    method: str = "POST"
 
     def request(self, body: bytes) -> httpx.Request:
         """Return the request for httpx."""
-        headers = [
-            (b"Host", self.where.authority.encode()),
-            *self.headers,
-            (b"Content-Length", b"%d" % len(body)),
-        ]
-        return httpx.Request("POST", self.url, headers=headers, stream=_Body(body))
+        headers = [(b"Host", self.where.authority.encode()), *self.headers]
+        if body or self.method == "POST":
+            headers.append((b"Content-Length", b"%d" % len(body)))
+        return httpx.Request(self.method, self.url, headers=headers, stream=_Body(body))
 
 
 class Use:
@@ -149,8 +148,9 @@ def _prepared(target: Target, context: Callable[[], ssl.SSLContext]) -> Order | 
             "Accept": "*/*",
             # Audio does not get smaller, and what is compressed comes later.
             "Accept-Encoding": "identity",
-            "Content-Type": "application/json",
         }
+        if target.method == "POST":
+            headers["Content-Type"] = "application/json"
         if where.user is not None:
             headers["Authorization"] = basic(where.user, where.password or "")
         own = headers_of(target)
@@ -167,6 +167,7 @@ def _prepared(target: Target, context: Callable[[], ssl.SSLContext]) -> Order | 
             ),
             max_message=target.max_message,
             send_timeout=target.send_timeout,
+            method=target.method,
         )
     except Undialable as exc:
         return exc.error

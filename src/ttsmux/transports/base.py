@@ -47,6 +47,7 @@ class Target:
     Attributes:
         url: ``ws://`` or ``wss://``, or ``http://`` or ``https://`` for one request.
         headers: sent with the upgrade or the request, secrets among them.
+        method: of one request; one without a body, such as a GET, is sent with an empty frame.
         subprotocols: offered, in order.
         ssl_context: for ``wss://``; None takes the platform's defaults.
         proxy: ``"env"`` reads the environment, None goes direct, a URL names an HTTP proxy. A
@@ -57,6 +58,7 @@ class Target:
 
     url: str = attrs.field(repr=False)
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    method: str = "POST"
     subprotocols: tuple[str, ...] = ()
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, repr=False)
     proxy: str | None = attrs.field(default="env", repr=False)
