@@ -19,6 +19,7 @@ from .connection import Connection
 from .effects import Agenda, Effect
 from .lane import Prewarm, Ticket
 from .ledger import Interruption
+from .metrics import NO_PARTS
 from .pool import Pool
 from .route import Plan, Route
 from .speech import End, Speech
@@ -156,8 +157,9 @@ class Mux:
 
     # --- facts ------------------------------------------------------------------------------------
 
-    def dialled(self, conn: Connection, now: float) -> None:
-        conn.dialled(now)
+    def dialled(self, conn: Connection, now: float, parts: Mapping[str, float] = NO_PARTS) -> None:
+        """A connection is up; *parts* says what took how many seconds of its dial."""
+        conn.dialled(now, parts)
         self._settle(now)
 
     def dial_failed(self, conn: Connection, failure: DialFailure, now: float) -> None:
