@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from .client.aio import AsyncClient as AsyncClient
     from .client.aio import AsyncSpeech as AsyncSpeech
     from .client.options import Outcome as Outcome
+    from .client.otel import Telemetry as Telemetry
     from .client.sync import Client as Client
     from .client.sync import Speech as Speech
     from .core.ledger import Interruption as Interruption
-    from .core.speech import Metrics as Metrics
+    from .core.metrics import Metrics as Metrics
     from .core.stats import PoolStats as PoolStats
     from .errors import AtCapacity as AtCapacity
     from .errors import AuthError as AuthError
@@ -111,11 +112,12 @@ _WHERE = {
     "AsyncClient": "client.aio",
     "AsyncSpeech": "client.aio",
     "Outcome": "client.options",
+    "Telemetry": "client.otel",
     "Client": "client.sync",
     "Speech": "client.sync",
     "Interruption": "core.ledger",
     "PoolStats": "core.stats",
-    "Metrics": "core.speech",
+    "Metrics": "core.metrics",
     "Interrupt": "settings",
     "PoolLimits": "settings",
     "RetryPolicy": "settings",
@@ -136,8 +138,8 @@ __all__ = [  # noqa: RUF022 — by the alphabet, as they are looked up
     "MarkKind", "Metrics", "NotFoundError", "Outcome", "PoolFull", "PoolLimits", "PoolStats",
     "PoolTimeout", "ProtocolError", "ProxyError", "QuotaError", "RateLimitError",
     "RemoteProtocolError", "RetryPolicy", "SM", "SMRest", "Secret", "SlowConsumer", "Speech",
-    "SpeechTimeout", "StallTimeout", "TLSError", "Timeouts", "TruncatedAudio", "WrongThread",
-    "WrongType", "XAI", "XAIRest",
+    "SpeechTimeout", "StallTimeout", "TLSError", "Telemetry", "Timeouts", "TruncatedAudio",
+    "WrongThread", "WrongType", "XAI", "XAIRest",
 ]  # fmt: skip
 
 

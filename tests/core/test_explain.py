@@ -57,6 +57,7 @@ dial               200 ms       ###########
   tcp               20 ms
   tls               30 ms
   upgrade           40 ms
+  other            200 ms
 setup              100 ms                  #####
 provider           400 ms                       #####################
 pick-up            200 ms                                            ###########

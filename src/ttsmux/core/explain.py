@@ -15,6 +15,8 @@ from .metrics import Metrics, Phase, Timeline
 
 _WIDTH = 80
 _LABEL, _NUMBER = 13, 12
+_WORTH = 0.001
+"""Seconds of a dial that are not left out, whatever they went for."""
 _BAR = _WIDTH - _LABEL - _NUMBER - 2
 
 
@@ -44,9 +46,17 @@ def _waterfall(phases: Sequence[Phase], sum_of: str, metrics: Metrics) -> Iterat
             bar = _bar(phase.begin - begin, phase.end - begin, end - begin)
             yield f"{phase.name:<{_LABEL}}{_milliseconds(shown)}  {bar}".rstrip()
         if phase.name == "dial":
-            for part, seconds in metrics.dial_parts.items():
+            for part, seconds in _parts(metrics):
                 yield f"  {part:<{_LABEL - 2}}{_milliseconds(round(seconds * 1000))}"
     yield f"{sum_of:<{_LABEL}}{_milliseconds(round(end * 1000))}"
+
+
+def _parts(metrics: Metrics) -> Iterator[tuple[str, float]]:
+    """Go through the parts of the dial, the last of which is the rest, if it is worth a word."""
+    yield from metrics.dial_parts.items()
+    rest = (metrics.connect or 0.0) - (metrics.setup or 0.0) - sum(metrics.dial_parts.values())
+    if metrics.dial_parts and rest >= _WORTH:
+        yield "other", rest
 
 
 def _bar(begin: float, end: float, whole: float) -> str:
