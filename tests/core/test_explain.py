@@ -68,7 +68,7 @@ reading            500 ms                                   ####################
 in all           2,300 ms
 
 ttfa         600 ms from the first text sent to audio in hand
-connection   dialled in 400 ms
+connection   dialled in 400 ms, 100 ms of it before there was text
 attempts     1
 audio        1.50 s handed out, 100 ms of silence at the start
 gaps         1: 500 ms in all, the longest 500 ms

@@ -16,7 +16,7 @@ from .metrics import Metrics, Phase, Timeline
 _WIDTH = 80
 _LABEL, _NUMBER = 13, 12
 _WORTH = 0.001
-"""Seconds of a dial that are not left out, whatever they went for."""
+"""Seconds of a dial that are worth a word."""
 _BAR = _WIDTH - _LABEL - _NUMBER - 2
 
 
@@ -30,7 +30,7 @@ def explain(name: str, state: str, times: Timeline, metrics: Metrics, now: float
     if after:
         lines += ["", *_waterfall(after, "in all", metrics)]
     lines.append("")
-    for label, fact in _facts(metrics):
+    for label, fact in _facts(metrics, times.dialled_early):
         first, *rest = textwrap.wrap(fact, _WIDTH - _LABEL)
         lines += [f"{label:<{_LABEL}}{first}", *(" " * _LABEL + line for line in rest)]
     return "\n".join(lines)
@@ -71,12 +71,14 @@ def _milliseconds(number: int) -> str:
     return f"{number:>{_NUMBER - 3},} ms"
 
 
-def _facts(metrics: Metrics) -> Iterator[tuple[str, str]]:
+def _facts(metrics: Metrics, early: float) -> Iterator[tuple[str, str]]:
     """Say what a waterfall does not show, each with a label."""
     if metrics.ttfa is not None:
         yield "ttfa", f"{metrics.ttfa * 1000:,.0f} ms from the first text sent to audio in hand"
     if metrics.connect is not None:
         dialled = f"dialled in {metrics.connect * 1000:,.0f} ms"
+        if early >= _WORTH:
+            dialled += f", {early * 1000:,.0f} ms of it before there was text"
         yield "connection", "open before" if metrics.connection_reused else dialled
     yield "attempts", f"{metrics.attempts}"
     audio = f"{metrics.audio_seconds:.2f} s handed out"

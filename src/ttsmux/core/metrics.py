@@ -264,6 +264,14 @@ class Timeline:
         return self.dial[2] - self.dial[1]
 
     @property
+    def dialled_early(self) -> float:
+        """Seconds of the dial that lay before there was anything to send, and kept nobody."""
+        if self.dial is None or self.wanted_at is None:
+            return 0.0
+        began, _, ready = self.dial
+        return max(0.0, min(self.wanted_at, ready) - began)
+
+    @property
     def leading_silence(self) -> float | None:
         if not self._pcm or self.arrived_at is None:
             return None
