@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from .client.aio import AsyncClient as AsyncClient
     from .client.aio import AsyncSpeech as AsyncSpeech
     from .client.options import Outcome as Outcome
+    from .client.otel import Telemetry as Telemetry
     from .client.sync import Client as Client
     from .client.sync import Speech as Speech
     from .core.ledger import Interruption as Interruption
-    from .core.speech import Metrics as Metrics
+    from .core.metrics import Metrics as Metrics
     from .core.stats import PoolStats as PoolStats
     from .errors import AtCapacity as AtCapacity
     from .errors import AuthError as AuthError
@@ -116,11 +117,12 @@ _WHERE = {
     "AsyncClient": "client.aio",
     "AsyncSpeech": "client.aio",
     "Outcome": "client.options",
+    "Telemetry": "client.otel",
     "Client": "client.sync",
     "Speech": "client.sync",
     "Interruption": "core.ledger",
     "PoolStats": "core.stats",
-    "Metrics": "core.speech",
+    "Metrics": "core.metrics",
     "Interrupt": "settings",
     "OnPartial": "settings",
     "PoolLimits": "settings",
@@ -142,8 +144,8 @@ __all__ = [  # noqa: RUF022 — by the alphabet, as they are looked up
     "MarkKind", "Metrics", "NotFoundError", "OnPartial", "Outcome", "PoolFull", "PoolLimits",
     "PoolStats", "PoolTimeout", "ProtocolError", "ProxyError", "QuotaError", "RateLimitError",
     "RemoteProtocolError", "Resumed", "RetryPolicy", "SM", "SMRest", "Secret", "SlowConsumer",
-    "Speech", "SpeechTimeout", "StallTimeout", "TLSError", "Timeouts", "TruncatedAudio",
-    "Voice", "WrongThread", "WrongType", "XAI", "XAIRest",
+    "Speech", "SpeechTimeout", "StallTimeout", "TLSError", "Telemetry", "Timeouts",
+    "TruncatedAudio", "Voice", "WrongThread", "WrongType", "XAI", "XAIRest",
 ]  # fmt: skip
 
 

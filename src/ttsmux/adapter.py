@@ -629,6 +629,8 @@ class Adapter(abc.ABC):
 
     name: ClassVar[str]
     """What the provider is called, in ``Client("mine")``, in logs and in errors."""
+    telemetry_name: ClassVar[str | None] = None
+    """What OpenTelemetry's conventions call it (``gen_ai.provider.name``), where that differs."""
     traits: ClassVar[Traits]
     """What the provider is like."""
 

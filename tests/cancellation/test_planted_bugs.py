@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import anyio.lowlevel
 import pytest
@@ -103,8 +103,10 @@ def a_socket_left_by_a_dial(patch: pytest.MonkeyPatch) -> None:
     """One more await between the connect and the clean-up."""
     real = _asyncio._race
 
-    async def race(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
-        sock = await real(loop, host, port)
+    async def race(
+        loop: asyncio.AbstractEventLoop, addresses: Iterable[tuple[int, _asyncio.Address]]
+    ) -> socket.socket:
+        sock = await real(loop, addresses)
         KEPT.append(sock)
         await anyio.lowlevel.checkpoint()
         return sock

@@ -63,6 +63,29 @@ def test_a_summary_is_plain_where_no_terminal_is() -> None:
     assert result.stderr == "engine: tone\n"
 
 
+@pytest.mark.parametrize("more", [(), ("--json",), ("--out", "-")])
+def test_explain_says_where_the_time_went(more: tuple[str, ...]) -> None:
+    """Beside what is asked for, which it leaves alone."""
+    result = invoke("say", TEXT, "--provider", "xai", *SIMULATED, *more, "--explain")
+    assert result.exit_code == 0
+    *before, after = result.stderr.split("\nspeech 1 on xai: completed\n")
+    assert before[0].startswith("engine: tone\n")
+    assert re.search(r"^first audio +[\d,]+ ms$", after, re.MULTILINE)
+    assert TEXT not in after and "first audio " not in result.stdout
+    if more == ("--json",):
+        assert facts(result).keys() == KEYS
+
+
+def test_explain_also_says_it_of_a_failure() -> None:
+    """Where it is needed most."""
+    result = invoke(
+        "say", TEXT, "--provider", "xai", "--base-url", "ws://127.0.0.1:1", "--explain", **KEY
+    )
+    assert result.exit_code == 1
+    assert "\nspeech 1 on xai: failed\n" in result.stderr
+    assert re.search(r"^queue +[\d,]+ ms", result.stderr, re.MULTILINE)
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_out_saves_a_wav_file(provider: str, tmp_path: Path) -> None:
     """In the format asked for, under its name, with nothing beside it."""

@@ -353,7 +353,7 @@ async def test_a_dial_that_is_given_up_as_it_succeeds_is_closed_cleanly_by_tasks
             "xai", base_url=server.url(""), api_key=KEY, timeouts=timeouts, pool=ALONE
         )
 
-        def dialled(mux: Mux, conn: Any, now: float) -> None:
+        def dialled(mux: Mux, conn: Any, now: float, parts: Any) -> None:
             # The first HangUp: what is put before `dialled` finds the dial still under way.
             mux.close(now)
             assert isinstance(conn.handle, _tasks_wire.Wire)

@@ -155,6 +155,7 @@ KEY_TAKES = "a str, a Secret, a callable that returns the key, or a mapping of t
 PROVIDER_TAKES = "a provider's name, an adapter, or a list of adapters"
 POLICIES = "one of mute, cancel, discard"
 PROXY_TAKES = 'the URL of an HTTP proxy, "env" or None'
+TELEMETRY_TAKES = "a Telemetry, True, False or None"
 
 # (what the client is given, what is said of it)
 WRONG_TYPES: list[tuple[dict[str, Any], str]] = [
@@ -208,6 +209,9 @@ WRONG_TYPES: list[tuple[dict[str, Any], str]] = [
     ({"proxy": {"https": "http://x"}}, f"proxy takes {PROXY_TAKES}, not dict"),
     ({"ssl_context": True}, "ssl_context takes an ssl.SSLContext, not bool"),
     ({"ssl_context": "ca.pem"}, "ssl_context takes an ssl.SSLContext, not str"),
+    ({"telemetry": "yes"}, f"telemetry takes {TELEMETRY_TAKES}, not str"),
+    ({"telemetry": 1}, f"telemetry takes {TELEMETRY_TAKES}, not int"),
+    ({"telemetry": ttsmux.Telemetry}, f"telemetry takes {TELEMETRY_TAKES}, not the class Telem"),
     ({"voice": 5}, "xai: voice takes a str, not int"),
     ({"voice": b"eve"}, "xai: voice takes a str, not bytes"),
     ({"format": ["pcm_8000"]}, "xai: format takes a str, not list"),

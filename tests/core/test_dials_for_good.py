@@ -32,6 +32,7 @@ def dials_in_an_hour(harness: Harness, error: Error) -> int:
         harness.mux.tick(harness.now)
         harness.collect()
         fail_all(harness, error)
+    harness.now = until
     return harness.mux.stats().dials - before
 
 

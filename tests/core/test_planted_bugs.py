@@ -8,7 +8,7 @@ of `network.py` has gone blind; if one can no longer be planted, the core has ch
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -272,11 +272,11 @@ def who_waits_for_a_ticket_is_not_woken(patch: pytest.MonkeyPatch) -> None:
 def a_dial_that_succeeds_after_its_hang_up_is_left(patch: pytest.MonkeyPatch) -> None:
     real = Connection.dialled
 
-    def dialled(conn: Connection, now: float) -> None:
+    def dialled(conn: Connection, now: float, parts: Mapping[str, float]) -> None:
         if conn.state is ConnectionState.CLOSING:
             conn._step(ConnectionInput.DIALLED)
         else:
-            real(conn, now)
+            real(conn, now, parts)
 
     patch.setattr(Connection, "dialled", dialled)
 

@@ -144,6 +144,7 @@ def test_the_key_is_shown_nowhere(
         said = [await listed(w)]
         for take in w.takes:
             public = [repr(take.speech), repr(take.speech.metrics), repr(take.speech._core)]
+            public.append(take.speech.explain())
             if take.error is not None:
                 assert isinstance(take.error, ttsmux.Error), facts_of(take.error)
                 public += [str(take.error), repr(take.error)]

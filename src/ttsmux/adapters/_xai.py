@@ -52,6 +52,8 @@ class XAIVoice(Adapter):
     """What the socket and HTTP have in common."""
 
     name: ClassVar[str] = "xai"
+    # https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/ has a name for it.
+    telemetry_name: ClassVar[str | None] = "x_ai"
 
     speed: float | None = attrs.field(default=None, validator=within(0.7, 1.5))
     optimize_streaming_latency: int | None = attrs.field(

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from ..audio import AudioChunk
 from ..client.options import Outcome
-from ..core.speech import Metrics
+from ..core.metrics import Metrics
 from ..simulate.engines import Engine
 
 _ENDLESS = 10_000

@@ -66,6 +66,7 @@ _WAV = ("", ".wav", ".wave")
     help="Save a WAV file, or with - write raw audio to standard output.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object in place of words.")
+@click.option("--explain", is_flag=True, help="Say where the time went, on standard error.")
 @click.pass_context
 def command(ctx: click.Context, /, text: str, as_json: bool, **settings: Any) -> None:
     """
@@ -98,6 +99,7 @@ class Call:
     engine: str | None
     out: str | None
     as_json: bool
+    explain: bool
 
     def run(self) -> int:
         """Do it, and return the exit status."""
@@ -217,7 +219,10 @@ class Call:
             saved=self._saved(outcome, metrics.audio_bytes),
             error=failure,
         )
-        return self._tell(result, interrupter.number)
+        status = self._tell(result, interrupter.number)
+        if self.explain:
+            click.echo(f"\n{speech.explain()}", err=True)
+        return status
 
     def _listen(self, speech: Speech, write: Callable[[bytes], object], *, shown: bool) -> None:
         with speech, progress(self.provider, shown=shown) as show:

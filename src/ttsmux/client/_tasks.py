@@ -40,6 +40,7 @@ from . import _shared, events
 from ._tasks_bells import Bell, Waiter
 from ._tasks_wire import Wire
 from .options import Configuration
+from .otel import Observer, Telemetry
 
 if TYPE_CHECKING:
     import trio
@@ -58,9 +59,12 @@ _LOOK = 0.05
 class Engine:
     """One client's Mux and the tasks that serve it. Bound to an event loop by its first use."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(
+        self, configuration: Configuration, telemetry: Telemetry | bool | None = None
+    ) -> None:
         self.configuration = configuration
         self.carried = _shared.carried(configuration)
+        self.observer = Observer(telemetry, configuration.routes)
         self.mux = self._new_mux()
         self.dialler = AsyncDialler(connect)
         self.closed = False
@@ -248,7 +252,7 @@ class Engine:
                     raise
         finally:
             if found:
-                events.log(found)
+                self.observer.tell(mux, found)
 
     def _perform(self, mux: Mux, found: list[Event]) -> None:
         if mux.pending:
@@ -360,11 +364,12 @@ class Engine:
     def _give_up(self, exc: BaseException) -> None:
         """Fail all that still waits: there are no tasks any more."""
         found: list[Event] = []
+        mux = self.mux
         try:
             self._waiting.clear()
-            self._abandon(self.mux, exc, found)
+            self._abandon(mux, exc, found)
         finally:
-            events.log(found)
+            self.observer.tell(mux, found)
 
     async def _keep_time(self, tasks: anyio.abc.TaskGroup) -> None:
         """The clock, and the only place that starts tasks."""

@@ -47,6 +47,8 @@ class Wire:
         self._dialling: anyio.CancelScope | None = None  # made in the task: a Dial may come from a
         self._given_up = False  # callback of the loop, where anyio knows of no event loop
         self._fetching = False
+        self._parts: Mapping[str, float] = {}
+        """Of the dial, what goes before the wire's own: names and seconds."""
         self._unsent: SendTimeout | None = None
         self._over = False
 
@@ -73,7 +75,8 @@ class Wire:
             return
         transport, first_frames = found
         try:
-            self._tell(self._mux.dialled, self._conn, self._engine.now())
+            parts = {**self._parts, **transport.parts}
+            self._tell(self._mux.dialled, self._conn, self._engine.now(), parts)
             async with anyio.create_task_group() as tasks:
                 begin(tasks, transport.read, self)
                 await self._write(transport, first_frames)
@@ -113,8 +116,11 @@ class Wire:
     async def _open(self) -> tuple[AsyncTransport, Sequence[Frame]]:
         configuration, plan = self._engine.configuration, self._conn.plan
         self._fetching = True
+        asked = self._engine.now()
         with anyio.fail_after(self._dial.timeout * _shared.KEY_SHARE):
             secret = await fetched(self._engine, plan.number, f"key-{self._conn.number}")
+        if callable(configuration.keys[plan.number]):
+            self._parts = {"key": self._engine.now() - asked}
         self._fetching = False
         handshake = self._conn.handshake(secret)
         target = configuration.target(handshake, plan.traits.max_message)

@@ -32,6 +32,7 @@ from . import _shared, events
 from ._threads_bells import Bell, Waiter
 from ._threads_wire import Wire
 from .options import Configuration
+from .otel import Observer, Telemetry
 
 if TYPE_CHECKING:
     from ._threads_asker import Asker
@@ -46,9 +47,12 @@ _PAUSE = 0.5
 class Engine:
     """One client's Mux and the threads that serve it."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(
+        self, configuration: Configuration, telemetry: Telemetry | bool | None = None
+    ) -> None:
         self.configuration = configuration
         self.carried = _shared.carried(configuration)
+        self.observer = Observer(telemetry, configuration.routes)
         # Knows its owner: a signal handler must not wait for what it has interrupted.
         self.lock = threading.RLock()
         self._locked_here: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
@@ -103,7 +107,7 @@ class Engine:
                         self._abandon(mux, exc, found)
                     raise
         finally:
-            events.log(found)
+            self.observer.tell(mux, found)
 
     def _perform(self, mux: Mux, found: list[Event]) -> None:
         while mux.pending:

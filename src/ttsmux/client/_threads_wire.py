@@ -51,6 +51,8 @@ class Wire:
         self._settled = False
         self._transport: SyncTransport | None = None
         self._fetching = False
+        self._parts: Mapping[str, float] = {}
+        """Of the dial, what goes before the wire's own: names and seconds."""
         self._given_up = False
         self._unsent: SendTimeout | None = None
         self._over = False
@@ -85,7 +87,8 @@ class Wire:
         transport, first_frames = found
         try:
             if self._answering.acquire(blocking=False):
-                self._tell(lambda now: self._mux.dialled(self._conn, now))
+                parts = {**self._parts, **transport.parts}
+                self._tell(lambda now: self._mux.dialled(self._conn, now, parts))
                 self._settle(transport)
                 self._write(transport, first_frames)
         except BaseException as exc:
@@ -112,7 +115,10 @@ class Wire:
         configuration, plan = self._engine.configuration, self._conn.plan
         try:
             self._fetching = True
+            asked = time.monotonic()
             secret = fetched(self._engine, plan.number)
+            if callable(configuration.keys[plan.number]):
+                self._parts = {"key": time.monotonic() - asked}
             self._fetching = False
             handshake = self._conn.handshake(secret)
             target = configuration.target(handshake, plan.traits.max_message)

@@ -20,8 +20,9 @@ import anyio.to_thread
 from ..adapter import Adapter, Voice
 from ..audio import AudioChunk, AudioFormat, Mark
 from ..core.ledger import Interruption
+from ..core.metrics import Metrics
 from ..core.mux import Mux
-from ..core.speech import END, Metrics
+from ..core.speech import END
 from ..core.speech import Speech as CoreSpeech
 from ..core.stats import PoolStats
 from ..errors import BusyResource, Error
@@ -33,6 +34,7 @@ from ._tasks_bells import Waiter
 from ._tasks_feeder import Feeder
 from .files import WavFile, gathered
 from .options import OUTCOMES, AsyncKey, Headers, Outcome, check_text, checked, configure
+from .otel import Telemetry
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -60,6 +62,8 @@ class AsyncClient:
             that surface; None does not.
         proxy: ``"env"`` reads the environment, None goes direct, else the URL of an HTTP proxy.
         ssl_context: for certificates of your own.
+        telemetry: where OpenTelemetry's spans and measurements go: a `Telemetry`, True for the
+            providers that the program has set, False for nowhere. None is True once it has set any.
         options: the provider's own, as the fields of its adapter.
 
     Raises:
@@ -87,6 +91,7 @@ class AsyncClient:
         fallback: Literal["rest"] | None = "rest",
         proxy: str | None = "env",
         ssl_context: ssl.SSLContext | None = None,
+        telemetry: Telemetry | bool | None = None,
         **options: object,
     ) -> None:
         self._configuration = configure(
@@ -104,7 +109,7 @@ class AsyncClient:
             proxy=proxy,
             ssl_context=ssl_context,
         )
-        self._engine = Engine(self._configuration)
+        self._engine = Engine(self._configuration, telemetry)
         self._made_at = caller()
 
     def __repr__(self) -> str:
@@ -170,14 +175,16 @@ class AsyncClient:
         fed = whole is not None and pieces is None
         waiter = Waiter(engine.loop)
 
-        def begin() -> AsyncSpeech:
+        def begin(follow: Callable[[Mux, CoreSpeech], None]) -> AsyncSpeech:
             # All in one step: after a KeyboardInterrupt nobody could end a speech without an owner.
             core = mux.speak(options, engine.now(), text=pieces, fed=fed, total=deadline)
             core.handle = waiter
             engine.waiters.add(waiter)
+            follow(mux, core)
             return AsyncSpeech(self, engine, mux, core, waiter)
 
-        speech = engine.step(mux, begin)
+        with engine.observer.speaking(options) as follow:
+            speech = engine.step(mux, begin, follow)
         if whole is not None and fed:
             feeder = Feeder(engine, mux, speech._core, waiter, whole)
             feeder.start()
@@ -428,6 +435,10 @@ class AsyncSpeech:
     def metrics(self) -> Metrics:
         """What it took so far."""
         return self._core.metrics()
+
+    def explain(self) -> str:
+        """Say where its time went so far: a waterfall as text, with no word of what it says."""
+        return self._core.explain(self._engine.now())
 
     @property
     def marks(self) -> tuple[Mark, ...]:

@@ -22,6 +22,8 @@ _plain = logging.getLogger("ttsmux")
 _plain.addHandler(logging.NullHandler())
 
 _LEVELS = {
+    "adapter.fault": logging.WARNING,
+    "client.fault": logging.WARNING,
     "circuit.closed": logging.INFO,
     "circuit.opened": logging.WARNING,
     "connection.doomed": logging.INFO,

@@ -19,8 +19,9 @@ from typing import Literal, ParamSpec, Self, TypeVar
 from ..adapter import Adapter, Voice
 from ..audio import AudioChunk, AudioFormat, Mark
 from ..core.ledger import Interruption
+from ..core.metrics import Metrics
 from ..core.mux import Mux
-from ..core.speech import END, Metrics
+from ..core.speech import END
 from ..core.speech import Speech as CoreSpeech
 from ..core.stats import PoolStats
 from ..errors import BusyResource, Error
@@ -32,6 +33,7 @@ from ._threads_bells import Waiter
 from ._threads_feeder import Feeder
 from .files import WavFile, gathered
 from .options import OUTCOMES, Headers, Key, Outcome, check_text, checked, configure
+from .otel import Telemetry
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -56,6 +58,8 @@ class Client:
             that surface; None does not.
         proxy: ``"env"`` reads the environment, None goes direct, else the URL of an HTTP proxy.
         ssl_context: for certificates of your own.
+        telemetry: where OpenTelemetry's spans and measurements go: a `Telemetry`, True for the
+            providers that the program has set, False for nowhere. None is True once it has set any.
         options: the provider's own, as the fields of its adapter.
 
     Raises:
@@ -83,6 +87,7 @@ class Client:
         fallback: Literal["rest"] | None = "rest",
         proxy: str | None = "env",
         ssl_context: ssl.SSLContext | None = None,
+        telemetry: Telemetry | bool | None = None,
         **options: object,
     ) -> None:
         self._configuration = configure(
@@ -100,7 +105,7 @@ class Client:
             proxy=proxy,
             ssl_context=ssl_context,
         )
-        self._engine = Engine(self._configuration)
+        self._engine = Engine(self._configuration, telemetry)
         self._made_at = caller()
 
     def __repr__(self) -> str:
@@ -167,14 +172,16 @@ class Client:
         fed = whole is not None and pieces is None
         waiter = Waiter()
 
-        def begin() -> Speech:
+        def begin(follow: Callable[[Mux, CoreSpeech], None]) -> Speech:
             # All in one step: after a KeyboardInterrupt nobody could end a speech without an owner.
             core = mux.speak(options, time.monotonic(), text=pieces, fed=fed, total=deadline)
             core.handle = waiter
             engine.waiters.add(waiter)
+            follow(mux, core)
             return Speech(self, engine, mux, core, waiter)
 
-        speech = engine.step(mux, begin)
+        with engine.observer.speaking(options) as follow:
+            speech = engine.step(mux, begin, follow)
         if whole is not None and fed:
             feeder = Feeder(engine, mux, speech._core, waiter, whole)
             try:
@@ -411,6 +418,10 @@ class Speech:
     def metrics(self) -> Metrics:
         """What it took so far."""
         return self._core.metrics()
+
+    def explain(self) -> str:
+        """Say where its time went so far: a waterfall as text, with no word of what it says."""
+        return self._core.explain(time.monotonic())
 
     @property
     def marks(self) -> tuple[Mark, ...]:

@@ -48,6 +48,7 @@ from . import states
 from .crowd import NOTHING
 from .effects import Dial, HangUp, Send
 from .generation import LIVE, LiveGeneration
+from .metrics import NO_PARTS
 from .route import Plan
 from .states import (
     CONNECTION,
@@ -112,6 +113,9 @@ class Connection:
         self.cooling_until = now
         self.idle_since = now
         self.began = now
+        self.dialled_at: float | None = None
+        self.dial_parts = NO_PARTS
+        """Of its dial, as far as the wire tells: names and seconds."""
         self.opened_at: float | None = None
         self._old_at: float | None = None
         self.opened_as = 0
@@ -254,8 +258,9 @@ class Connection:
 
     # --- facts ------------------------------------------------------------------------------------
 
-    def dialled(self, now: float) -> None:
+    def dialled(self, now: float, parts: Mapping[str, float] = NO_PARTS) -> None:
         self._step(ConnectionInput.DIALLED)
+        self.dialled_at, self.dial_parts = now, parts
         if self.state is ConnectionState.CLOSING:
             # Given up while the dial succeeded: hang up once more, for now there is a wire.
             self._agenda.do(HangUp(self, (), self._pool.settings.timeouts.close))
@@ -266,6 +271,7 @@ class Connection:
 
     def _ready(self, now: float) -> None:
         self._step(ConnectionInput.READY)
+        assert self.dialled_at is not None, "it is up before it is ready"
         self.opened_at = self.idle_since = now
         age = self._pool.settings.pool.max_age or self.plan.traits.max_age
         if age is not None:
@@ -275,6 +281,8 @@ class Connection:
             connection=self.number,
             provider=self.plan.adapter.name,
             seconds=now - self.began,
+            setup=now - self.dialled_at,
+            parts=self.dial_parts,
         )
         self._pool.opened(self, now)
         self.opened_as = self._pool.counts.opened

@@ -86,6 +86,11 @@ class LiveGeneration(Generation):
         self.conn.touch()
 
     @property
+    def owes(self) -> bool:
+        """Whether the provider owes audio for what it was sent."""
+        return self._owed_since is not None
+
+    @property
     def heard_of(self) -> bool:
         """Whether audio came."""
         return self._first_audio_at is not None

@@ -20,6 +20,7 @@ from .effects import Agenda, Effect
 from .inquiry import Inquiry
 from .lane import Prewarm, Ticket
 from .ledger import Interruption
+from .metrics import NO_PARTS
 from .pool import Pool
 from .route import Plan, Route
 from .speech import End, Speech
@@ -172,8 +173,9 @@ class Mux:
 
     # --- facts ------------------------------------------------------------------------------------
 
-    def dialled(self, conn: Connection, now: float) -> None:
-        conn.dialled(now)
+    def dialled(self, conn: Connection, now: float, parts: Mapping[str, float] = NO_PARTS) -> None:
+        """A connection is up; *parts* says what took how many seconds of its dial."""
+        conn.dialled(now, parts)
         self._settle(now)
 
     def dial_failed(self, conn: Connection, failure: DialFailure, now: float) -> None:

@@ -36,7 +36,10 @@ from ..text.cutting import speakable
 from . import states
 from .budget import unaffordable
 from .effects import Agenda, Wake
+from .explain import explain
 from .ledger import AudioLedger, Interruption, TextLog
+from .metrics import Metrics as Metrics
+from .metrics import Timeline
 from .resume import Cut, Passage, find_cut, is_whole, next_word
 from .retry import backoff
 from .route import Plan
@@ -65,43 +68,6 @@ class End(enum.Enum):
 
 
 END: Final = End.END
-
-
-@attrs.frozen(kw_only=True)
-class Metrics:
-    """
-    What a speech took. Times are seconds, None where it did not come to that.
-
-    Attributes:
-        ttfa: from the first text sent to the first audio in the caller's hand.
-        acquire: from the first sendable text to a seat on a connection.
-        connect: the dial of the connection it got; 0.0 where that was open already.
-        connection_reused: whether the connection was open before `speak()`.
-        attempts: 1, and one more for each time that it was begun again, and for each dial that
-            failed while it waited. Sentences that are generations of their own do not count.
-        audio_seconds: audio handed out.
-        audio_bytes: the same in bytes.
-        characters: of text sent, those of repeated attempts included.
-        route: who spoke, or was to: the adapter's class, such as ``XAI``, or ``XAIRest`` where it
-            went over HTTP.
-        resumed: times that it broke off after it was heard, and went on or began again.
-        usage: what the provider says that it counted, by its own names, all generations together.
-            It comes with the release of a generation, which may be after the last audio or after
-            an interruption: so it may be empty when the audio ends, and stays so where the
-            provider says nothing, or the connection is hung up first.
-    """
-
-    ttfa: float | None
-    acquire: float | None
-    connect: float | None
-    connection_reused: bool
-    attempts: int
-    audio_seconds: float
-    audio_bytes: int
-    characters: int
-    route: str
-    resumed: int
-    usage: Mapping[str, float] = attrs.field(hash=False)
 
 
 class Speech:
@@ -147,14 +113,9 @@ class Speech:
         self._total_due = None if total is None else now + total
         self.not_before = now
         self.waiting_since: float | None = None
-        self._wanted_at: float | None = None
-        self._seated_at: float | None = None
-        self._sent_at: float | None = None
-        self._heard_at: float | None = None
         self._ended_at = now
         """When its last generation ended."""
-        self._connect: float | None = None
-        self._reused = False
+        self._times = Timeline(self.plan.options.format, now)
         self._opened_before = pool.counts.opened
         self._attempts = 0
         self._going_well = False
@@ -178,7 +139,9 @@ class Speech:
         """
         if not self._writable("write"):
             return
+        idle = self._idle
         self._log.write(piece)
+        self._text_came(idle, now)
         self.pump(now)
 
     def write_all(self, pieces: Sequence[str], now: float) -> None:
@@ -195,7 +158,9 @@ class Speech:
         """Ask for the audio of all text so far, where the provider can."""
         if not self._writable("flush"):
             return
+        idle = self._idle
         self._log.flush()
+        self._text_came(idle, now)
         self.pump(now)
 
     def end(self, now: float) -> None:
@@ -203,7 +168,9 @@ class Speech:
         if self._ended or not self._writable("end"):
             return
         self._ended = True
+        idle = self._idle
         self._log.end()
+        self._text_came(idle, now)
         self.pump(now)
 
     def _writable(self, verb: str) -> bool:
@@ -215,6 +182,16 @@ class Speech:
             assert self.error is not None, "a failed speech knows why"
             raise self.error.with_traceback(None)  # not that of those who were told before
         return self.state is not SpeechState.INTERRUPTED
+
+    @property
+    def _idle(self) -> bool:
+        """Whether all text there is has been sent, or is held back."""
+        return not self._log.sendable
+
+    def _text_came(self, idle: bool, now: float) -> None:
+        if idle and not self._idle:
+            owed = self.generation is not None and self.generation.owes
+            self._times.text_came(now, owed=owed)
 
     def room(self) -> bool:
         """Return whether a feeder should go on; if not, `Wake` says when to ask again."""
@@ -233,7 +210,8 @@ class Speech:
             if not self.over:
                 self._step(SpeechInput.INTERRUPT)
                 self._leave(now)
-                self._report("speech.interrupted", heard_seconds=self._interruption.heard_seconds)
+                heard = self._interruption.heard_seconds
+                self._report("speech.interrupted", heard_seconds=heard, **self._summary(now))
         return self._interruption
 
     def fail(self, error: BaseException, now: float) -> None:
@@ -248,7 +226,7 @@ class Speech:
             error.attempt = self._attempts
             error.delivered = self._delivered()
         self._leave(now)
-        self._report("speech.failed", error=type(error).__name__)
+        self._report("speech.failed", error=type(error).__name__, **self._summary(now))
 
     def _delivered(self) -> Delivered:
         heard = self._ledger.interruption(self._log, all_received=False)
@@ -278,7 +256,7 @@ class Speech:
         match self.state:
             case SpeechState.RECEIVED:
                 self._step(SpeechInput.READ_OUT)
-                self._report("speech.completed", audio_seconds=self._ledger.read / self._byte_rate)
+                self._report("speech.completed", **self._summary(now))
                 return END
             case SpeechState.COMPLETED | SpeechState.INTERRUPTED:
                 return END
@@ -291,8 +269,9 @@ class Speech:
     def _hand_out(self, now: float) -> AudioChunk:
         chunk = self._buffer.popleft()
         self._ledger.read += len(chunk.data)
-        if self._heard_at is None:
-            self._heard_at = now
+        if self._times.heard_at is None:
+            self._times.heard_at = now
+            self._report("speech.first_audio", ttfa=self._times.ttfa)
         if self._paused and self._ledger.unread < _RESUME_AT:
             self._paused = False
             self.pump(now)
@@ -311,12 +290,13 @@ class Speech:
         gen = self.generation
         if gen is None:
             if self._log.sendable:
-                if self._wanted_at is None:
-                    self._wanted_at = now
+                if self._times.wanted_at is None:
+                    self._times.wanted_at = now
                 # Between two generations it comes first: what was begun is not kept waiting.
-                self._pool.wait(self, now, first=self._seated_at is not None)
+                self._pool.wait(self, now, first=self._times.seated_at is not None)
             elif self._ended and self.state is SpeechState.WAITING:
                 self._step(SpeechInput.RECEIVE)
+                self._times.received_at = now
                 self._pool.forget(self)
                 self._wake()
         elif gen.state is GenerationState.OPEN:
@@ -330,12 +310,9 @@ class Speech:
             self._going_well = True
             self._attempts += 1
         gen.base = self._ledger.received
-        if self._seated_at is None:
-            conn = gen.conn
-            assert conn.opened_at is not None, "seats are on open connections"
-            self._reused = conn.opened_as <= self._opened_before
-            self._connect = 0.0 if self._reused else conn.opened_at - conn.began
-            self._seated_at = self._sent_at = now
+        if self._times.seated_at is None:
+            self._times.seated(gen.conn, self._opened_before, now)
+        self._times.begun(self._characters, now)
         self._say(gen, now, first=True)
 
     def _say(self, gen: LiveGeneration, now: float, *, first: bool = False) -> None:
@@ -420,6 +397,7 @@ class Speech:
         else:
             self._buffer.append(AudioChunk(data, ledger.format, start, marks, self._sewn(now)))
         ledger.received += len(data)
+        self._times.audio(data, now)
         if self._reader_waits:
             self._wake()
         if ledger.received - ledger.read > _PAUSE_AT * ledger.byte_rate:
@@ -475,6 +453,7 @@ class Speech:
         self._tries = self._free_tries = 0
         if self._ended and not self._log.ready and not self._log.held:
             self._step(SpeechInput.RECEIVE)
+            self._times.received_at = now
             self._wake()
         else:
             self._step(SpeechInput.UNSEAT)
@@ -509,6 +488,7 @@ class Speech:
             again, error = False, unaffordable(error)
         if again and repeatable:
             self._withdraw(self._ledger.received - gen.base)
+            self._times.undone(self._characters)
             self._step(SpeechInput.UNSEAT)
             self._log.repeat()
             self._retry(error, now, self._tries)
@@ -594,10 +574,13 @@ class Speech:
             self._buffer.clear()
             played, self._ledger = self._ledger.played, AudioLedger(plan.options.format)
             self._ledger.played = played
+            self._times.restarted(plan.options.format, self._characters)
             self._paused = False
         else:
             cut = self._find_cut(gen)
-            self._withdraw(self._ledger.received - cut.keep)
+            back = self._ledger.received - cut.keep
+            self._withdraw(back)
+            self._times.cut_back(back, max(0, self._log.said - cut.at))
             self._ledger.seams.append((cut.keep / self._byte_rate, cut.at))
         if self._seam is None:
             self._resumes += 1
@@ -653,6 +636,7 @@ class Speech:
         else:
             self._log.restart(way.cutter, self._ended)
             self._ledger = AudioLedger(way.options.format)
+            self._times.restarted(way.options.format, self._characters)
             self._buffer.clear()
             self._paused = False
         self.plan = way
@@ -695,22 +679,64 @@ class Speech:
     # --- small things -----------------------------------------------------------------------------
 
     def metrics(self) -> Metrics:
-        def between(begin: float | None, end: float | None) -> float | None:
-            return None if begin is None or end is None else end - begin
-
+        times, delivered = self._times, self._delivered_characters()
         return Metrics(
-            ttfa=between(self._sent_at, self._heard_at),
-            acquire=between(self._wanted_at, self._seated_at),
-            connect=self._connect,
-            connection_reused=self._reused,
+            ttfa=times.ttfa,
+            acquire=times.acquire,
+            queue=times.queue,
+            connect=times.connect,
+            setup=times.setup,
+            dial_parts=dict(times.parts),
+            connection_reused=times.reused,
+            text_wait=times.text_wait,
+            leading_silence=times.leading_silence,
+            gaps=times.gaps,
+            gap_seconds=times.gap_seconds,
+            longest_gap=times.longest_gap,
+            total=times.total,
             attempts=self._attempts,
             audio_seconds=self._ledger.read / self._byte_rate,
             audio_bytes=self._ledger.read,
             characters=self._characters,
             route=type(self.plan.adapter).__name__,
             resumed=self._resumes,
+            characters_delivered=delivered,
+            characters_wasted=self._characters - delivered if self.over else times.wasted,
             usage=dict(self._usage),
         )
+
+    def _delivered_characters(self) -> int:
+        """Return how many of the characters sent were heard; some may have been sent twice."""
+        log = self._log
+        if self.state is SpeechState.COMPLETED:
+            heard = log.forgotten + log.size
+        else:
+            found = self._interruption or self._ledger.interruption(log, all_received=False)
+            heard = len(found.heard_text)
+            heard += log.forgotten if heard else 0
+        return min(heard, self._characters - self._times.wasted)
+
+    def explain(self, now: float) -> str:
+        """Say where the time went."""
+        name = f"speech {self.number} on {self.plan.adapter.name}"
+        return explain(name, self.state.value, self._times, self.metrics(), now)
+
+    def _summary(self, now: float) -> dict[str, object]:
+        """Return what the log has of a speech that ends *now*."""
+        times = self._times
+        times.ended_at = now
+        return {
+            "seconds": times.total,
+            "attempts": self._attempts,
+            "queue": times.queue,
+            "connect": times.connect,
+            "ttfa": times.ttfa,
+            "text_wait": times.text_wait,
+            "audio_seconds": self._ledger.read / self._byte_rate,
+            "gaps": times.gaps,
+            "gap_seconds": times.gap_seconds,
+            "characters": self._characters,
+        }
 
     def _step(self, input: SpeechInput) -> None:
         self.state = states.step(SPEECH, self.state, input)
@@ -726,6 +752,7 @@ class Speech:
         """Fail at once, whatever state things are in: the Mux was torn in mid-input."""
         if not self.over:
             self.state, self.error, self.generation = SpeechState.FAILED, error, None
+            self._report("speech.failed", error=type(error).__name__)
             self._reader_waits = self._feeder_waits = True
             self._wake()
 

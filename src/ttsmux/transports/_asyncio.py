@@ -15,7 +15,7 @@ import socket
 import ssl
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import anyio
@@ -27,6 +27,7 @@ from ttsmux.transports import _failures
 from ttsmux.transports._begin import begin
 from ttsmux.transports._codec import UNREAD_REPLIES, Codec, Nobody
 from ttsmux.transports._http import Endpoint, Exchange
+from ttsmux.transports._laps import Laps
 from ttsmux.transports._proxy import Proxy
 from ttsmux.transports.base import (
     DialError,
@@ -80,6 +81,7 @@ class AsyncioTransport(asyncio.BufferedProtocol):
     def __init__(
         self, codec: Codec, send_timeout: float, loop: asyncio.AbstractEventLoop, address: str
     ) -> None:
+        self.parts: Mapping[str, float] = {}
         self._codec = codec
         self._send_timeout = send_timeout
         self._loop = loop
@@ -303,19 +305,25 @@ async def dial(
     send_timeout: float,
 ) -> tuple[AsyncioTransport, Response]:
     """Connect, step by step. Raises `DialError`; whatever it raises, no socket stays open."""
-    loop = asyncio.get_running_loop()
+    loop, laps = asyncio.get_running_loop(), Laps()
     wire = AsyncioTransport(codec, send_timeout, loop, endpoint.address)
     opening = _Opening(loop)
-    raw = await _connect(loop, opening, endpoint, proxy)
+    raw = await _connect(loop, opening, endpoint, proxy, laps)
+    laps.lap("tcp")
     try:
         if proxy is not None:
             await _tunnel(opening, raw, endpoint, proxy)
+            laps.lap("proxy")
         transport = raw
         if context is not None:
             transport = await _secure(loop, wire, raw, context, endpoint)
+            laps.lap("tls")
         else:
             raw.set_protocol(wire)
-        return wire, await wire.upgrade(raw, transport)
+        response = await wire.upgrade(raw, transport)
+        laps.lap("upgrade")
+        wire.parts = laps.parts
+        return wire, response
     except BaseException:
         raw.abort()
         with anyio.CancelScope(shield=True):
@@ -326,11 +334,17 @@ async def dial(
 
 
 async def _connect(
-    loop: asyncio.AbstractEventLoop, opening: _Opening, endpoint: Endpoint, proxy: Proxy | None
+    loop: asyncio.AbstractEventLoop,
+    opening: _Opening,
+    endpoint: Endpoint,
+    proxy: Proxy | None,
+    laps: Laps,
 ) -> asyncio.Transport:
     where = proxy or endpoint
     try:
-        sock = await _race(loop, where.host, where.port)
+        addresses = await _resolve(loop, where.host, where.port)
+        laps.lap("dns")
+        sock = await _race(loop, addresses)
         try:
             transport, _ = await loop.create_connection(lambda: opening, sock=sock)
         except BaseException:
@@ -342,14 +356,15 @@ async def _connect(
     return transport
 
 
-async def _race(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+async def _race(
+    loop: asyncio.AbstractEventLoop, addresses: Iterable[tuple[int, Address]]
+) -> socket.socket:
     """
-    Return a socket to the address of *host* that answers first.
+    Return a socket to the one of *addresses* that answers first.
 
     asyncio's own race loses a socket, open, if it is cancelled when one has just been connected
     (3.11: test_a_dial_that_is_called_off_leaves_no_socket), and uvloop has none.
     """
-    addresses = await _resolve(loop, host, port)
     winners: list[socket.socket] = []
     errors: list[OSError] = []
 

@@ -23,6 +23,7 @@ from collections.abc import Callable
 
 from ttsmux.adapter import DialFailure, connect_timeout
 from ttsmux.transports import _failures
+from ttsmux.transports._laps import Laps
 
 READ_SIZE = 64 * 1024
 TICK = 0.2
@@ -50,6 +51,7 @@ class Budget:
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
         self._cancelled = cancelled
+        self.laps = Laps()
 
     def left(self) -> float:
         """Return the seconds that are left. Raises `GaveUp` if there are none."""
@@ -87,6 +89,7 @@ def resolve(host: str, port: int, budget: Budget) -> list[tuple[int, tuple[objec
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     budget.left()
+    budget.laps.lap("dns")
     return [(family, address) for family, _, _, _, address in found]
 
 
@@ -111,6 +114,7 @@ def connect(host: str, port: int, budget: Budget) -> socket.socket:
                 trying.remove(done)
                 code = done.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if code == 0:
+                    budget.laps.lap("tcp")
                     return done
                 done.close()
                 error = OSError(code, "")

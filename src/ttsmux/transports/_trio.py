@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import h11
 import trio
@@ -19,6 +19,7 @@ from ttsmux.adapter import Closed, DialFailure, Frame
 from ttsmux.transports import _failures
 from ttsmux.transports._codec import UNREAD_REPLIES, Codec, Nobody
 from ttsmux.transports._http import Endpoint
+from ttsmux.transports._laps import Laps
 from ttsmux.transports._proxy import Proxy
 from ttsmux.transports.base import (
     DialError,
@@ -53,6 +54,7 @@ class TrioTransport:
         socket: trio.SocketStream,
         stream: Stream,
     ) -> None:
+        self.parts: Mapping[str, float] = {}
         self._codec = codec
         self._send_timeout = send_timeout
         self._address = address
@@ -180,18 +182,25 @@ async def dial(
     send_timeout: float,
 ) -> tuple[TrioTransport, Response]:
     """Connect, step by step. Raises `DialError`; whatever it raises, no socket stays open."""
+    laps = Laps()
     socket = await _connect(endpoint, proxy)
+    laps.lap("tcp")  # trio looks the name up itself
     try:
         if proxy is not None:
             await _tunnel(socket, endpoint, proxy)
+            laps.lap("proxy")
         stream: Stream = socket
         if context is not None:
             stream = await _secure(socket, context, endpoint)
+            laps.lap("tls")
         response = await _upgrade(codec, stream, endpoint)
+        laps.lap("upgrade")
     except BaseException:
         socket.socket.close()
         raise
-    return TrioTransport(codec, send_timeout, endpoint.address, socket, stream), response
+    transport = TrioTransport(codec, send_timeout, endpoint.address, socket, stream)
+    transport.parts = laps.parts
+    return transport, response
 
 
 async def _connect(endpoint: Endpoint, proxy: Proxy | None) -> trio.SocketStream:

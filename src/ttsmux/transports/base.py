@@ -141,6 +141,9 @@ class Sink(MessageSink, Protocol):
 class SyncTransport(Protocol):
     """A blocking connection: one thread reads, one other sends."""
 
+    parts: Mapping[str, float]
+    """What took how many seconds of its dial, as far as that is known."""
+
     def read(self, sink: Sink) -> None:
         """Report to *sink* until the connection has ended; returns after `lost`."""
 
@@ -156,6 +159,9 @@ class SyncTransport(Protocol):
 
 class AsyncTransport(Protocol):
     """A connection of an event loop: one task reads, one other sends."""
+
+    parts: Mapping[str, float]
+    """What took how many seconds of its dial, as far as that is known."""
 
     async def read(self, sink: Sink) -> None:
         """Report to *sink* until the connection has ended; returns after `lost`."""

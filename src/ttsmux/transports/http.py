@@ -20,7 +20,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 
 import anyio
@@ -129,6 +129,7 @@ class HttpTransport:
         cancelled: Callable[[], bool] | None,
     ) -> None:
         self._http = http
+        self.parts: Mapping[str, float] = {}  # it connects when it is sent
         self._order = order
         self._timeout = timeout
         self._cancelled = cancelled
@@ -399,6 +400,7 @@ class AsyncHttpTransport:
 
     def __init__(self, http: AsyncHttp, order: Order, timeout: float) -> None:
         self._http = http
+        self.parts: Mapping[str, float] = {}  # it connects when it is sent
         self._order = order
         self._timeout = timeout
         self._body: bytes | None = None

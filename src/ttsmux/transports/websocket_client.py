@@ -24,7 +24,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import h11
@@ -87,7 +87,10 @@ def connect(
     except BaseException:
         sock.close()
         raise
-    return WebSocketClientTransport(sock, target, where.address, upgrade.exchange.rest), response
+    budget.laps.lap("upgrade")
+    transport = WebSocketClientTransport(sock, target, where.address, upgrade.exchange.rest)
+    transport.parts = budget.laps.parts
+    return transport, response
 
 
 def _prepared(target: Target) -> tuple[Endpoint, Proxy | None, _Upgrade] | Error:
@@ -111,8 +114,10 @@ def open_socket(
     try:
         if proxy is not None:
             _tunnel(sock, where, proxy, budget)
+            budget.laps.lap("proxy")
         if context is not None:
             sock = _secured(sock, context, where, budget)
+            budget.laps.lap("tls")
     except GaveUp as exc:
         sock.close()
         raise DialError(exc.failure) from None
@@ -294,6 +299,7 @@ class WebSocketClientTransport:
     """
 
     def __init__(self, sock: socket.socket, target: Target, address: str, rest: bytes) -> None:
+        self.parts: Mapping[str, float] = {}
         self._address = address
         self._wire = Wire(sock, target.send_timeout)
         self._wire.push_back(rest)

@@ -1,0 +1,339 @@
+"""
+What a speech took: the instants that matter, and what follows from them.
+
+A `Timeline` is told what happened and when; nothing here reads a clock, decides anything or holds
+text. What comes once a chunk costs the same however long the speech is. `Metrics` is what a caller
+is given of it; `explain` draws both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from struct import unpack_from
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..audio import AudioFormat
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+_NOTICEABLE = 0.001
+"""Seconds without audio that count as a gap; less is the grain of clocks."""
+_SILENT = 104
+"""The loudest 16-bit sample that is near-silence: -50 dB of full scale."""
+_LOOK_FOR = 10.0
+"""Seconds of silence at the start after which nobody looks for its end any more."""
+_BLOCK = 240
+"""Samples that are looked at together; where one is loud, they are looked at one by one."""
+NO_PARTS: Mapping[str, float] = {}
+
+
+@attrs.frozen(kw_only=True)
+class Metrics:
+    """
+    What a speech took. Times are seconds, None where it did not come to that.
+
+    Attributes:
+        ttfa: from the first text sent to the first audio in the caller's hand.
+        acquire: from the first sendable text to a seat on a connection.
+        queue: of that, what was not spent on the dial of the connection it got: others were served,
+            or a dial had failed.
+        connect: the dial of the connection it got, until that was ready; 0.0 where that was open
+            already.
+        setup: of that, from the wire being up to the provider's word that it is ready.
+        dial_parts: of that, what the wire tells: ``key`` (a callable was asked), ``dns``, ``tcp``,
+            ``proxy``, ``tls``, ``upgrade``. None for a connection that was open already, nor over
+            HTTP, where a request connects by itself.
+        connection_reused: whether the connection was open before `speak()`.
+        text_wait: how long there was nothing to say and nothing left to play: from `speak()` to the
+            first sendable text, and each time that the audio so far had played out before the next
+            text came. At least that: a provider that wants more text before it speaks does not say
+            so.
+        leading_silence: near-silence (below -50 dB) at the start of the audio, of which ten seconds
+            are looked at; None for what is not PCM.
+        gaps: how often somebody who plays the audio as it comes would have run dry, for a
+            millisecond or more.
+        gap_seconds: all of these together.
+        longest_gap: the longest of them.
+        total: from `speak()` to the end of the speech; None until then.
+        attempts: 1, and one more for each time that it was begun again, and for each dial that
+            failed while it waited. Sentences that are generations of their own do not count.
+        audio_seconds: audio handed out.
+        audio_bytes: the same in bytes.
+        characters: of text sent, those of repeated attempts included.
+        characters_delivered: of these, those whose audio counts as heard; where the provider gives
+            no times of words, an estimate while the speech is incomplete.
+        characters_wasted: of these, those that were sent and not heard: by attempts that failed,
+            and the rest of a speech that was interrupted or failed.
+        route: who spoke, or was to: the adapter's class, such as ``XAI``, or ``XAIRest`` where it
+            went over HTTP.
+        resumed: times that it broke off after it was heard, and went on or began again.
+        usage: what the provider says that it counted, by its own names, all generations together.
+            It comes with the release of a generation, which may be after the last audio or after
+            an interruption: so it may be empty when the audio ends, and stays so where the
+            provider says nothing, or the connection is hung up first.
+    """
+
+    ttfa: float | None
+    acquire: float | None
+    queue: float | None
+    connect: float | None
+    setup: float | None
+    dial_parts: Mapping[str, float] = attrs.field(hash=False)
+    connection_reused: bool
+    text_wait: float
+    leading_silence: float | None
+    gaps: int
+    gap_seconds: float
+    longest_gap: float
+    total: float | None
+    attempts: int
+    audio_seconds: float
+    audio_bytes: int
+    characters: int
+    characters_delivered: int
+    characters_wasted: int
+    route: str
+    resumed: int
+    usage: Mapping[str, float] = attrs.field(hash=False)
+
+
+@attrs.frozen
+class Phase:
+    """A part of the time since `speak()`, in seconds after it. Each begins where one ends."""
+
+    name: str
+    begin: float
+    end: float
+    heard: bool
+    """Whether it lies after the first audio that was handed out."""
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
+
+
+class Timeline:
+    """When what happened to one speech."""
+
+    __slots__ = (
+        "_before", "_byte_rate", "_dry_at", "_fed_at", "_pcm", "_silence", "_silent", "arrived_at",
+        "began", "dial", "ended_at", "gap_seconds", "gaps", "heard_at", "longest_gap", "parts",
+        "received_at", "reused", "seated_at", "text_wait", "tried_at", "wanted_at", "wasted",
+    )  # fmt: skip
+
+    def __init__(self, format: AudioFormat, now: float) -> None:
+        self.began = now
+        self.wanted_at: float | None = None
+        """When there was something to send at last."""
+        self.seated_at: float | None = None
+        """When it got its first seat, and the first text was sent."""
+        self.reused = False
+        """Whether that was on a connection which was open before."""
+        self.dial: tuple[float, float, float] | None = None
+        """When the dial of that connection began, was up, and was ready."""
+        self.parts = NO_PARTS
+        """Of that dial, each with its seconds."""
+        self.tried_at: float | None = None
+        """When the last attempt began, before any audio came."""
+        self.arrived_at: float | None = None
+        """When the first audio came."""
+        self.heard_at: float | None = None
+        """When the first audio was handed out."""
+        self.received_at: float | None = None
+        """When all audio was here."""
+        self.ended_at: float | None = None
+        self.text_wait = 0.0
+        self.gaps = 0
+        self.gap_seconds = 0.0
+        self.longest_gap = 0.0
+        self.wasted = 0
+        """Characters sent by attempts that came to nothing."""
+        self._fed_at: float | None = None
+        """When there was something to send again."""
+        self._dry_at = now
+        """When somebody who plays the audio as it comes has played all of it."""
+        self._silence = 0
+        """Bytes of near-silence at the start."""
+        self._silent = True
+        """Whether nothing but that has come."""
+        self._before: _Before | None = None
+        """What was true when its last generation began."""
+        self._speak_as(format)
+
+    def _speak_as(self, format: AudioFormat) -> None:
+        self._byte_rate = format.byte_rate
+        self._pcm = format.encoding == "pcm"
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    def text_came(self, now: float, *, owed: bool) -> None:
+        """
+        There is something to send, and was nothing before.
+
+        With *owed* the provider owes audio for what it has: it is not the text that is waited for.
+        """
+        fed, self._fed_at = self._fed_at, now
+        if not owed and (fed is None or fed < self._dry_at < now):
+            # Since the audio ran out, or since `speak()`, the provider was told nothing to say.
+            self.text_wait += now - self._dry_at
+
+    def seated(self, conn: Connection, opened_before: int, now: float) -> None:
+        """It has its first seat; when it was made, *opened_before* connections had come up."""
+        assert conn.dialled_at is not None and conn.opened_at is not None, "seats are on open ones"
+        self.seated_at = now
+        self.reused = conn.opened_as <= opened_before
+        if not self.reused:
+            self.dial = conn.began, conn.dialled_at, conn.opened_at
+            self.parts = conn.dial_parts
+
+    def begun(self, characters: int, now: float) -> None:
+        """A generation begins; those before it were sent *characters*."""
+        played = self.gaps, self.gap_seconds, self.longest_gap
+        heard = self._dry_at, self.arrived_at, self._silence, self._silent
+        self._before = characters, played, heard
+        if self.arrived_at is None:
+            self.tried_at = now
+
+    def audio(self, data: bytes, now: float) -> None:
+        """Take audio that has come: once a chunk."""
+        dry = self._dry_at
+        if self.arrived_at is None:
+            self.arrived_at = dry = now
+        elif now > dry:
+            if now >= dry + _NOTICEABLE:
+                self._gap(now - dry)
+            dry = now
+        self._dry_at = dry + len(data) / self._byte_rate
+        if self._silent:
+            self._listen(data)
+
+    def _gap(self, seconds: float) -> None:
+        self.gaps += 1
+        self.gap_seconds += seconds
+        self.longest_gap = max(self.longest_gap, seconds)
+
+    def _listen(self, data: bytes) -> None:
+        """Look for the first sound."""
+        quiet = _silence(data) if self._pcm else 0
+        self._silence += quiet
+        limit = int(_LOOK_FOR * self._byte_rate)
+        self._silent = quiet == len(data) and self._silence < limit
+        self._silence = min(self._silence, limit)
+
+    def undone(self, characters: int) -> None:
+        """The last generation failed, and nothing of it is heard; in all *characters* were sent."""
+        assert self._before is not None, "who has failed has begun"
+        before, played, heard = self._before
+        self.wasted += characters - before
+        self.gaps, self.gap_seconds, self.longest_gap = played
+        self._dry_at, self.arrived_at, self._silence, self._silent = heard
+
+    def cut_back(self, size: int, characters: int) -> None:
+        """Its last *size* bytes of audio are dropped; *characters* of those sent are sent again."""
+        self.wasted += characters
+        self._dry_at -= size / self._byte_rate
+
+    def restarted(self, format: AudioFormat, characters: int) -> None:
+        """All begins again elsewhere; *characters* were sent for nothing."""
+        self.wasted = characters
+        self.gaps, self.gap_seconds, self.longest_gap = 0, 0.0, 0.0
+        self._dry_at, self.arrived_at, self._silence, self._silent = self.began, None, 0, True
+        self._speak_as(format)
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    @property
+    def ttfa(self) -> float | None:
+        return _between(self.seated_at, self.heard_at)
+
+    @property
+    def acquire(self) -> float | None:
+        return _between(self.wanted_at, self.seated_at)
+
+    @property
+    def queue(self) -> float | None:
+        """Seconds that it waited for a seat, and not for the dial of its connection."""
+        if self.wanted_at is None or self.seated_at is None:
+            return None
+        spent = [phase.seconds for phase in self.phases(self.seated_at) if phase.name == "queue"]
+        return sum(spent)
+
+    @property
+    def connect(self) -> float | None:
+        if self.dial is None:
+            return None if self.seated_at is None else 0.0
+        return self.dial[2] - self.dial[0]
+
+    @property
+    def setup(self) -> float | None:
+        if self.dial is None:
+            return None if self.seated_at is None else 0.0
+        return self.dial[2] - self.dial[1]
+
+    @property
+    def dialled_early(self) -> float:
+        """Seconds of the dial that lay before there was anything to send, and kept nobody."""
+        if self.dial is None or self.wanted_at is None:
+            return 0.0
+        began, _, ready = self.dial
+        return max(0.0, min(self.wanted_at, ready) - began)
+
+    @property
+    def leading_silence(self) -> float | None:
+        if not self._pcm or self.arrived_at is None:
+            return None
+        return self._silence / self._byte_rate
+
+    @property
+    def total(self) -> float | None:
+        return _between(self.began, self.ended_at)
+
+    def phases(self, now: float) -> Iterator[Phase]:
+        """Go through what the time went for, from `speak()` to its end, or to *now* before that."""
+        whole = (now if self.ended_at is None else min(now, self.ended_at)) - self.began
+        at = 0.0
+        for name, until, heard in self._ends():
+            end = whole if until is None else min(max(until - self.began, at), whole)
+            yield Phase(name, at, end, heard)
+            at = end
+            if until is None:
+                return
+
+    def _ends(self) -> Iterator[tuple[str, float | None, bool]]:
+        """Go through when each phase ended, None if it has not: no phase comes after that one."""
+        yield "text", self.wanted_at, False
+        if self.dial is not None:
+            began, up, ready = self.dial
+            yield "queue", began, False
+            yield "dial", up, False
+            yield "setup", ready, False
+        yield "queue", self.seated_at, False
+        if self.tried_at != self.seated_at:
+            yield "retries", self.tried_at, False
+        yield "provider", self.arrived_at, False
+        yield "pick-up", self.heard_at, False
+        yield "streaming", self.received_at, True
+        yield "reading", None, True
+
+
+_Before = tuple[int, tuple[int, float, float], tuple[float, float | None, int, bool]]
+
+
+def _between(begin: float | None, end: float | None) -> float | None:
+    return None if begin is None or end is None else end - begin
+
+
+def _silence(data: bytes) -> int:
+    """Return how many bytes of 16-bit PCM are near-silence before the first sample that is not."""
+    blank = len(data) - len(data.lstrip(b"\0"))
+    at = blank - blank % 2
+    while at < len(data):
+        count = min(_BLOCK, (len(data) - at) // 2)
+        samples = unpack_from(f"<{count}h", data, at)
+        if max(samples) > _SILENT or min(samples) < -_SILENT:
+            return at + 2 * next(i for i, sample in enumerate(samples) if abs(sample) > _SILENT)
+        at += 2 * count
+    return at

@@ -1,0 +1,220 @@
+"""The waterfall of a speech, as its reader sees it."""
+
+from __future__ import annotations
+
+import re
+
+from tests.core.helpers import MULTIPLEXED, SECOND, SEQUENTIAL, Harness, opened, settings, traits
+from tests.core.test_metrics import PARTS, TURNS, loud
+from ttsmux.core.speech import Speech
+
+ROW = re.compile(r"^( *[a-z-]+(?: [a-z]+)?) +([\d,]+) ms(?:  ( *#+))?$")
+
+
+def rows(text: str) -> list[tuple[str, int, str]]:
+    """Return the lines of the waterfall: label, milliseconds, bar."""
+    waterfall, _, _ = text.rpartition("\n\n")
+    found = (ROW.match(line) for line in waterfall.splitlines())
+    return [(m[1].rstrip(), int(m[2].replace(",", "")), m[3] or "") for m in found if m]
+
+
+def explained(harness: Harness, speech: Speech) -> str:
+    return speech.explain(harness.now)
+
+
+def whole() -> tuple[Harness, Speech]:
+    """A speech with each kind of phase but a retry."""
+    harness = Harness(traits(SEQUENTIAL, greeting=True, ends_released=False))
+    speech = harness.speak()
+    harness.advance(0.1)
+    harness.write(speech, "Hello world. ")
+    harness.end(speech)
+    harness.advance(0.2)
+    harness.mux.dialled(harness.wires[0], harness.now, PARTS)
+    harness.collect()
+    harness.advance(0.1)
+    harness.say(harness.wires[0], "ready")
+    harness.advance(0.4)
+    harness.audio(speech, bytes(SECOND // 10) + loud(SECOND // 10 * 4))
+    harness.advance(0.2)
+    harness.hear(speech)
+    harness.advance(0.8)
+    harness.audio(speech, loud(SECOND))
+    id, conn = harness.id(speech), harness.on(speech)
+    harness.done(speech)
+    harness.say(conn, f"released {id} characters=13 cost_cents=0.25")
+    harness.advance(0.5)
+    harness.finish(speech)
+    return harness, speech
+
+
+WHOLE = """\
+speech 1 on toy: completed
+
+text               100 ms  #####
+dial               200 ms       ###########
+  dns               10 ms
+  tcp               20 ms
+  tls               30 ms
+  upgrade           40 ms
+  other            200 ms
+setup              100 ms                  #####
+provider           400 ms                       #####################
+pick-up            200 ms                                            ###########
+first audio      1,000 ms
+
+streaming          800 ms  #################################
+reading            500 ms                                   ####################
+in all           2,300 ms
+
+ttfa         600 ms from the first text sent to audio in hand
+connection   dialled in 400 ms, 100 ms of it before there was text
+attempts     1
+audio        1.50 s handed out, 100 ms of silence at the start
+gaps         1: 500 ms in all, the longest 500 ms
+text wait    100 ms
+characters   13 sent, 13 heard, 0 wasted
+usage        characters 13, cost_cents 0.25"""
+
+
+def test_a_speech_is_explained() -> None:
+    """As it stands in the guide."""
+    harness, speech = whole()
+    assert explained(harness, speech) == WHOLE
+
+
+def test_what_is_shown_adds_up() -> None:
+    """To the millisecond, though each number is rounded; bars meet, and end at the right edge."""
+    harness = Harness()
+    harness.advance(0.0004)
+    speech = harness.speak()
+    for _ in range(2):
+        harness.advance(0.0107)
+        harness.write(speech, "Hello. ")
+    harness.advance(0.0106)
+    harness.up()
+    harness.advance(0.1116)
+    harness.audio(speech, loud(SECOND))
+    harness.advance(0.0104)
+    harness.hear(speech)
+    found = rows(explained(harness, speech))
+    split = [label for label, _, _ in found].index("first audio")
+    before = found[:split]
+    assert sum(number for _, number, _ in before) == found[split][1] == 154
+    at = 0
+    for _, number, bar in before:
+        if number:
+            begin = len(bar) - len(bar.lstrip())
+            assert begin == at
+            at = len(bar)
+    assert at == 53
+
+
+def test_a_phase_that_took_any_time_is_seen() -> None:
+    """However short beside the others, and also at the right edge."""
+    harness = opened(MULTIPLEXED)
+    speech = harness.speak()
+    harness.advance(0.001)
+    harness.write(speech, "Hello. ")
+    harness.advance(60.0)
+    harness.audio(speech, loud(SECOND))
+    harness.advance(0.001)
+    harness.hear(speech)
+    bars = {label: bar for label, _, bar in rows(explained(harness, speech))}
+    assert bars["text"] == "#"
+    assert bars["pick-up"] == " " * 52 + "#"
+    assert len(bars["provider"]) == 53
+
+
+def test_a_speech_that_waits_says_what_for() -> None:
+    """So far: nothing is known of what comes."""
+    harness = Harness()
+    speech = harness.speak()
+    harness.advance(0.25)
+    assert [row[:2] for row in rows(explained(harness, speech))] == [("text", 250), ("so far", 250)]
+    harness.write(speech, "Hello. ")
+    harness.advance(0.5)
+    assert [row[:2] for row in rows(explained(harness, speech))] == [
+        ("text", 250),
+        ("queue", 500),
+        ("so far", 750),
+    ]
+    assert "ttfa" not in explained(harness, speech)
+    assert "connection" not in explained(harness, speech)
+
+
+def test_a_speech_at_its_first_instant_has_no_bars() -> None:
+    """Nothing is divided by the time that has not passed."""
+    harness = Harness()
+    speech = harness.speak()
+    assert rows(explained(harness, speech)) == [("text", 0, ""), ("so far", 0, "")]
+
+
+def test_attempts_that_failed_have_a_line() -> None:
+    """From the first seat to the last."""
+    harness = opened(MULTIPLEXED)
+    speech = harness.speak("Hello. ")
+    harness.advance(0.5)
+    harness.say(harness.on(speech), f"error {harness.id(speech)} generation busy")
+    harness.advance(1.0)
+    again = speech._times.tried_at
+    assert again is not None
+    harness.audio(speech)
+    harness.hear(speech)
+    found = {label: number for label, number, _ in rows(explained(harness, speech))}
+    assert found["retries"] == round(again * 1000) >= 500
+    assert found["retries"] + found["provider"] == found["first audio"] == 1500
+    assert "attempts     2" in explained(harness, speech)
+
+
+def test_sentences_are_no_retries() -> None:
+    """Nor is what is begun again after the first audio part of the wait for it."""
+    harness = opened(TURNS)
+    speech = harness.speak("Hello. ", end=False)
+    harness.flush(speech)
+    harness.advance(0.25)
+    harness.audio(speech)
+    harness.done(speech)
+    harness.hear(speech)
+    harness.write(speech, "World. ")
+    assert "retries" not in explained(harness, speech)
+
+
+def test_who_waits_for_others_is_told_so() -> None:
+    """And that no dial was waited for."""
+    harness = opened(SEQUENTIAL, settings(min_idle=0, max_size=1))
+    first, second = harness.speak("Hello. "), harness.speak("World. ")
+    harness.advance(0.5)
+    harness.audio(first)
+    harness.done(first)
+    harness.advance(0.25)
+    text = explained(harness, second)
+    assert [row[:2] for row in rows(text)][1:3] == [("queue", 500), ("provider", 250)]
+    assert "dial" not in text and "connection   open before" in text
+
+
+def test_an_end_cuts_the_phase_it_comes_in() -> None:
+    """And time stands still then."""
+    harness = opened(MULTIPLEXED)
+    speech = harness.speak("Hello. ")
+    harness.advance(0.25)
+    harness.interrupt(speech)
+    before = explained(harness, speech)
+    harness.advance(10.0)
+    assert explained(harness, speech) == before
+    assert before.startswith("speech 1 on toy: interrupted\n")
+    assert [row[:2] for row in rows(before)][-2:] == [("provider", 250), ("so far", 250)]
+
+
+def test_much_usage_is_folded() -> None:
+    """Eighty columns are what a terminal has."""
+    harness = opened(traits(MULTIPLEXED, ends_released=False))
+    speech = harness.speak("Hello. ")
+    words = " ".join(f"a_rather_long_name_{i}={i}.5" for i in range(6))
+    conn, id = harness.on(speech), harness.id(speech)
+    harness.audio(speech)
+    harness.done(speech)
+    harness.say(conn, f"released {id} {words}")
+    lines = explained(harness, speech).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].startswith(" " * 13 + "a_rather_long_name_") and "usage" in lines[-3]
