@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from .errors import WrongThread as WrongThread
     from .errors import WrongType as WrongType
     from .settings import Interrupt as Interrupt
+    from .settings import KeyLimits as KeyLimits
     from .settings import PoolLimits as PoolLimits
     from .settings import RetryPolicy as RetryPolicy
     from .settings import Secret as Secret
@@ -117,6 +118,7 @@ _WHERE = {
     "PoolStats": "core.stats",
     "Metrics": "core.speech",
     "Interrupt": "settings",
+    "KeyLimits": "settings",
     "PoolLimits": "settings",
     "RetryPolicy": "settings",
     "Secret": "settings",
@@ -132,8 +134,9 @@ __all__ = [  # noqa: RUF022 — by the alphabet, as they are looked up
     "DNSError", "DeadlineExceeded", "Delivered", "ElevenLabs", "ElevenLabsRest", "EmptyAudio",
     "Error", "FirstAudioTimeout", "ForkedProcess", "GenerationError", "Gradium", "GradiumRest",
     "HandshakeError", "InsecureEndpoint", "Interrupt", "Interruption", "InvalidFormat",
-    "InvalidText", "InvalidVoice", "KugelAudio", "KugelAudioRest", "LocalProtocolError", "Mark",
-    "MarkKind", "Metrics", "NotFoundError", "Outcome", "PoolFull", "PoolLimits", "PoolStats",
+    "InvalidText", "InvalidVoice", "KeyLimits", "KugelAudio", "KugelAudioRest",
+    "LocalProtocolError", "Mark", "MarkKind", "Metrics", "NotFoundError", "Outcome", "PoolFull",
+    "PoolLimits", "PoolStats",
     "PoolTimeout", "ProtocolError", "ProxyError", "QuotaError", "RateLimitError",
     "RemoteProtocolError", "RetryPolicy", "SM", "SMRest", "Secret", "SlowConsumer", "Speech",
     "SpeechTimeout", "StallTimeout", "TLSError", "Timeouts", "TruncatedAudio", "WrongThread",

@@ -69,6 +69,11 @@ def _positive(settings: object, field: attrs.Attribute[int], value: object) -> N
     check_count(field.name, value, least=1)
 
 
+def _flag(settings: object, field: attrs.Attribute[bool], value: object) -> None:
+    if not isinstance(value, bool):
+        raise WrongType.of(field.name, "True or False", value)
+
+
 def _of(kind: type[_T]) -> Callable[[object, attrs.Attribute[_T], _T], None]:
     def check(settings: object, field: attrs.Attribute[_T], value: _T) -> None:
         if not isinstance(value, kind):
@@ -133,6 +138,27 @@ class PoolLimits:
     """Seconds a connection may lie idle. None: the provider's own limit, with a margin."""
     max_age: float | None = attrs.field(default=None, validator=validators.optional(_seconds))
     """Seconds a connection may live. None: the provider's own limit, with a margin."""
+
+
+@attrs.frozen(kw_only=True)
+class KeyLimits:
+    """
+    What a provider allows a key, where you know more than the adapter: by your plan, above all.
+
+    They hold for all clients of this process with the same key at the same place together; each
+    heeds what it was told itself.
+    """
+
+    connections: int | None = attrs.field(default=None, validator=validators.optional(_positive))
+    """Sockets at once, those being dialled or closed included. None: what the adapter knows."""
+    generations: int | None = attrs.field(default=None, validator=validators.optional(_positive))
+    """Speeches at once, as the provider counts them: until it lets go of them. None: the same."""
+    requests_per_minute: int | None = attrs.field(
+        default=None, validator=validators.optional(_positive)
+    )
+    """Generations begun within any minute, those that are begun again included. None: the same."""
+    shared: bool = attrs.field(default=True, validator=_flag)
+    """False: nobody else counts, for behind this key are several accounts."""
 
 
 @attrs.frozen(kw_only=True)

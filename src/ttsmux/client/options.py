@@ -22,7 +22,7 @@ from ..adapter import Adapter, Handshake
 from ..core.route import Route, make_adapter
 from ..core.states import SpeechState
 from ..errors import AuthError, ConfigError, WrongType
-from ..settings import Interrupt, PoolLimits, RetryPolicy, Secret, Settings, Timeouts
+from ..settings import Interrupt, KeyLimits, PoolLimits, RetryPolicy, Secret, Settings, Timeouts
 from ..transports._proxy import flaw_of
 from ..transports.base import Target
 
@@ -121,6 +121,7 @@ def configure(
     pool: PoolLimits | None,
     retry: RetryPolicy | None,
     interrupt: Interrupt | str | None,
+    limits: KeyLimits | Mapping[str, KeyLimits] | None,
     proxy: str | None,
     ssl_context: ssl.SSLContext | None,
 ) -> Configuration:
@@ -139,7 +140,7 @@ def configure(
     _check_headers(headers)
     adapters = _adapters(provider, options)
     _check_api_key(api_key, adapters)
-    policy = _policy(interrupt)
+    policy, allowed = _policy(interrupt), _limits(limits, adapters)
     routes, keys = [], []
     for adapter in adapters:
         route = Route(
@@ -148,6 +149,7 @@ def configure(
             headers=dict(headers or {}),
             allow_plaintext=allow_plaintext,
             interrupt=policy,
+            limits=allowed.get(adapter.name, KeyLimits()),
         )
         key = _key(adapter, api_key, base_url)
         if key is not None and base_url is not None:
@@ -232,6 +234,32 @@ def _policy(interrupt: Interrupt | str | None) -> Interrupt | None:
     except ValueError:
         msg = f"interrupt takes one of {words}"
         raise ConfigError(msg, phase="config") from None
+
+
+def _limits(limits: object, adapters: Sequence[Adapter]) -> Mapping[str, KeyLimits]:
+    """Return the limits of each provider's key, as far as any are given."""
+    names = {adapter.name for adapter in adapters}
+    if isinstance(limits, Mapping):
+        for name, given in limits.items():
+            if not isinstance(name, str):
+                raise WrongType.of("the mapping limits", "names of providers", name)
+            if name not in names and name not in adapter_names():
+                own = ", ".join(sorted(names))
+                msg = (
+                    f"limits names {name[:40]!r}, which is no provider of this client; it has {own}"
+                )
+                raise ConfigError(msg, phase="config")
+            if not isinstance(given, KeyLimits):
+                raise WrongType.of(f"limits for {name}", "a KeyLimits", given)
+        return limits
+    if limits is None:
+        return {}
+    if not isinstance(limits, KeyLimits):
+        raise WrongType.of("limits", "a KeyLimits, or a mapping of names to these", limits)
+    if len(names) > 1:
+        msg = "with several providers, limits= takes a mapping of their names to their limits"
+        raise ConfigError(msg, phase="config")
+    return dict.fromkeys(names, limits)
 
 
 def _check_api_key(api_key: object, adapters: Iterable[Adapter]) -> None:

@@ -24,7 +24,15 @@ from ..core.speech import END, Metrics
 from ..core.speech import Speech as CoreSpeech
 from ..core.stats import PoolStats
 from ..errors import BusyResource, Error
-from ..settings import Interrupt, PoolLimits, RetryPolicy, Timeouts, check_count, check_seconds
+from ..settings import (
+    Interrupt,
+    KeyLimits,
+    PoolLimits,
+    RetryPolicy,
+    Timeouts,
+    check_count,
+    check_seconds,
+)
 from ._threads import Engine
 from ._threads_bells import Waiter
 from ._threads_feeder import Feeder
@@ -48,6 +56,7 @@ class Client:
         allow_plaintext: whether a key may go to another machine over ``ws://``.
         timeouts, pool, retry: limits; the defaults suit a voice agent.
         interrupt: ``"mute"``, ``"cancel"`` or ``"discard"``, where the provider allows it.
+        limits: what your plan allows the key; with several adapters, a mapping by their names.
         proxy: ``"env"`` reads the environment, None goes direct, else the URL of an HTTP proxy.
         ssl_context: for certificates of your own.
         options: the provider's own, as the fields of its adapter.
@@ -74,6 +83,7 @@ class Client:
         pool: PoolLimits | None = None,
         retry: RetryPolicy | None = None,
         interrupt: Interrupt | str | None = None,
+        limits: KeyLimits | Mapping[str, KeyLimits] | None = None,
         proxy: str | None = "env",
         ssl_context: ssl.SSLContext | None = None,
         **options: object,
@@ -89,6 +99,7 @@ class Client:
             pool=pool,
             retry=retry,
             interrupt=interrupt,
+            limits=limits,
             proxy=proxy,
             ssl_context=ssl_context,
         )

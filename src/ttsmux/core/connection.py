@@ -226,6 +226,7 @@ class Connection:
         self.generations[gen.id] = gen
         self.served += 1
         self._pool.counts.leased += 1
+        self._pool.admission.begun(gen)
         self.changed()
         self._acknowledged = False
         return gen
@@ -581,6 +582,7 @@ class Connection:
         gen.step(input)
         del self.generations[gen.id]
         self._pool.counts.released += 1
+        self._pool.admission.ended(gen)
         self.changed()
         if not self.generations:
             self.idle_since = now

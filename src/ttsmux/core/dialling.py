@@ -50,6 +50,8 @@ class Dialler:
             self.room_for_waiters, lanes = False, lanes | self.hungry
         for lane in sorted(lanes, key=lambda lane: lane.line.turn):
             waiting, supply = len(lane.line), lane.sums.supply
+            # More than may speak at once would lie idle.
+            waiting = min(waiting, lane.plan.traits.generations or waiting)
             if waiting:
                 self._pool.use(lane, now)
             while supply < waiting and self.dial(lane, now, evict=True):
@@ -100,11 +102,14 @@ class Dialler:
         """Begin a dial if backoff and limits allow it."""
         if now < lane.not_before or (lane.failures and lane.sums.coming):
             return False
-        if (crowd := self.full(lane)) is not None:
+        crowd, number = self._crowded(lane), self._pool.counts.dials + 1
+        if crowd is None and not self._pool.admission.dial(lane, number, now, wait=evict):
+            crowd = lane.crowds[1]
+        if crowd is not None:
             if evict:
                 self._evict(lane, crowd, now)
             return False
-        self._pool.counts.dials += 1
+        self._pool.counts.dials = number
         conn = Connection(self._pool.counts.dials, lane, self._pool, lane.refresh, now)
         lane.refresh = False
         lane.connections.append(conn)
@@ -121,6 +126,12 @@ class Dialler:
 
     def full(self, lane: Lane) -> Crowd | None:
         """Return those of which one must go before *lane* may have another; None if it may."""
+        if (crowd := self._crowded(lane)) is not None:
+            return crowd
+        return lane.crowds[1] if self._pool.admission.full(lane) else None
+
+    def _crowded(self, lane: Lane) -> Crowd | None:
+        """The same, as far as this client alone is concerned."""
         everyone, mine = lane.crowds
         allowed = lane.plan.traits.connections
         if allowed is not None and len(mine.connections) >= allowed:

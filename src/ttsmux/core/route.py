@@ -15,7 +15,7 @@ import attrs
 from .._net import has_blanks, is_loopback
 from ..adapter import Adapter, Handshake, Input, Options, Traits
 from ..errors import ConfigError, Error, InsecureEndpoint, WrongType
-from ..settings import Interrupt
+from ..settings import Interrupt, KeyLimits
 from ..text.cutting import Cutter, HoldBack
 
 _SECURE = {"http": False, "https": True, "ws": False, "wss": True}
@@ -53,6 +53,7 @@ class Route:
         allow_plaintext: whether a key may travel over ``ws://`` to another machine.
         interrupt: the user's policy, or None for the adapter's.
         refreshable: whether the key can be fetched anew.
+        limits: what the user knows of those of the key.
     """
 
     adapter: Adapter
@@ -61,6 +62,7 @@ class Route:
     allow_plaintext: bool = False
     interrupt: Interrupt | None = None
     refreshable: bool = False
+    limits: KeyLimits = attrs.field(factory=KeyLimits)
 
     def __attrs_post_init__(self) -> None:
         traits = self.adapter.tuned()
@@ -74,6 +76,16 @@ class Route:
     @property
     def policy(self) -> Interrupt:
         return self.interrupt or self.adapter.tuned().interrupt
+
+    def limited(self, traits: Traits) -> Traits:
+        """Return *traits* with the limits that the user knows better."""
+        ours = self.limits
+        return attrs.evolve(
+            traits,
+            connections=ours.connections or traits.connections,
+            generations=ours.generations or traits.generations,
+            requests_per_minute=ours.requests_per_minute or traits.requests_per_minute,
+        )
 
     def handshake(self, adapter: Adapter, options: Options, secret: str | None) -> Handshake:
         """
@@ -137,7 +149,7 @@ class Plan:
         """
         adapter = _evolve(route.adapter, overrides) if overrides else route.adapter
         try:
-            options, traits = adapter.options(), adapter.tuned()
+            options, traits = adapter.options(), route.limited(adapter.tuned())
             key = adapter.pool_key(options)
         except Error:
             raise
