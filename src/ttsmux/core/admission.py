@@ -135,11 +135,10 @@ class Desk:
 
     def _leave(self, now: float) -> None:
         """Give up the turns that nobody here needs any more."""
-        quota, closing = self.member.quota, self._pool.closing
+        quota, dialler, closing = self.member.quota, self._pool.dialler, self._pool.closing
         dialling, speaking = quota.waits(self.member)
         if dialling:
-            hungry, admission = self._pool.dialler.hungry, self._pool.admission
-            dialling = closing or not any(admission.desk(lane.plan) is self for lane in hungry)
+            dialling = closing or not any(self._dials(lane, now) for lane in dialler.hungry)
         self.refused = {lane: None for lane in self.refused if lane.line.urgent}
         self.kept = {conn: None for conn in self.kept if _goes_on(conn)}
         if speaking:
@@ -148,6 +147,10 @@ class Desk:
             at = now + self.member.skew
             told = quota.leave(self.member, at, connections=dialling, generations=speaking)
             self._tell(told)
+
+    def _dials(self, lane: Lane, now: float) -> bool:
+        mine = self._pool.admission.desk(lane.plan) is self
+        return mine and not self._pool.dialler.rests(lane, now)
 
     def _make_room(self, now: float) -> None:
         """
@@ -162,7 +165,9 @@ class Desk:
             idle = [conn for conn in mine if conn.idle and not conn.lane.line]
             goes = min(idle, key=lambda conn: conn.idle_since, default=None)
             if goes is None and demand.fewer and now + self.member.skew >= demand.since + PATIENCE:
-                busy = [conn for conn in mine if conn.retirable]
+                # With none of those that may not speak yet: who waits could not either.
+                able = [conn for conn in mine if conn.live or conn.lane not in self.refused]
+                busy = [conn for conn in able if conn.retirable]
                 goes = min(busy, key=lambda conn: len(conn.live), default=None)
             if goes is None:
                 return
@@ -260,7 +265,7 @@ class Admission:
         connections, generations = (0, 0) if desk is None else desk.member.quota.others(desk.member)
         if not connections and not generations:
             return ""
-        return f"; other clients have {connections} and speak {generations} generations"
+        return f"; other clients have {connections} connections and {generations} generations of it"
 
     # --- facts ------------------------------------------------------------------------------------
 

@@ -49,9 +49,7 @@ class Dialler:
             # What changed elsewhere may have made room for those that lack a connection.
             self.room_for_waiters, lanes = False, lanes | self.hungry
         for lane in sorted(lanes, key=lambda lane: lane.line.turn):
-            waiting, supply = len(lane.line), lane.sums.supply
-            # More than may speak at once would lie idle.
-            waiting = min(waiting, lane.plan.traits.generations or waiting)
+            waiting, supply = lane.needs, lane.sums.supply
             if waiting:
                 self._pool.use(lane, now)
             while supply < waiting and self.dial(lane, now, evict=True):
@@ -100,7 +98,7 @@ class Dialler:
 
     def dial(self, lane: Lane, now: float, *, evict: bool = False) -> bool:
         """Begin a dial if backoff and limits allow it."""
-        if now < lane.not_before or (lane.failures and lane.sums.coming):
+        if self.rests(lane, now):
             return False
         crowd, number = self._crowded(lane), self._pool.counts.dials + 1
         if crowd is None and not self._pool.admission.dial(lane, number, now, wait=evict):
@@ -118,6 +116,10 @@ class Dialler:
         self._pool.changed(conn)
         self._pool.count(now)
         return True
+
+    def rests(self, lane: Lane, now: float) -> bool:
+        """Return whether nothing is dialled for *lane* now, room or not: its last dial failed."""
+        return now < lane.not_before or bool(lane.failures and lane.sums.coming)
 
     def _most(self, lane: Lane) -> int:
         """Return how many connections *lane* may have at most."""
@@ -148,8 +150,10 @@ class Dialler:
         if crowd.sums.closing:
             return  # room is on its way
         # Two that have nothing to say yet must not take each other's connection in turns.
-        urgent = bool(lane.line.urgent)
+        # Nor those that may not speak yet.
+        urgent, refused = bool(lane.line.urgent), self._pool.admission.refused
         idle = [c for c in crowd.idle if c.lane is not lane and (urgent or not c.lane.line.hopeful)]
+        idle = [c for c in idle if not refused(c.lane)]
         goes = min(idle, key=lambda conn: conn.idle_since, default=None)
         overtaken = urgent and now >= lane.overtaken_until
         if goes is None and overtaken and not crowd.sums.draining:  # else there will be room
