@@ -39,6 +39,7 @@ NOTHING: dict[str, Any] = {
     "pool": None,
     "retry": None,
     "interrupt": None,
+    "limits": None,
     "proxy": "env",
     "ssl_context": None,
 }
