@@ -373,25 +373,13 @@ def test_what_nobody_needs_is_forgotten() -> None:
             assert len(_quotas._registry) == 2, "the first, which has spoken, and the third"
 
 
-@pytest.mark.parametrize(
-    ("limits", "words"),
-    [
-        (5, "limits takes a KeyLimits"),
-        ({5: KeyLimits()}, "the mapping limits takes names of providers"),
-        ({"xai": 5}, "limits for xai takes a KeyLimits"),
-        ({"nobody": KeyLimits()}, "limits names 'nobody'"),
-    ],
-)
-def test_limits_that_are_none(limits: Any, words: str) -> None:
-    with pytest.raises(ttsmux.ConfigError, match=words):
-        Client("xai", api_key=KEY, limits=limits)
-
-
 def test_limits_of_several_providers_go_by_name() -> None:
     voices = [ttsmux.XAI(), ttsmux.SM(format="pcm_24000")]
     keys = {"xai": KEY, "sm": KEY}
     with pytest.raises(ttsmux.ConfigError, match="mapping of their names"):
         Client(voices, api_key=keys, limits=KeyLimits())
+    with pytest.raises(ttsmux.ConfigError, match="limits names 'nobody'"):
+        Client(voices, api_key=keys, limits={"nobody": KeyLimits()})
     limits = {"xai": KeyLimits(connections=7), "gradium": KeyLimits()}
     with Client(voices, api_key=keys, limits=limits) as client:
         one, two = client._engine.mux._plain
