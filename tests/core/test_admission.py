@@ -444,20 +444,70 @@ def test_a_torn_client_gives_up_its_turn() -> None:
     assert not b.wires and len(c.wires) == 1
 
 
-def test_a_client_that_vanished_without_a_word_is_noticed() -> None:
+@pytest.mark.parametrize("limit", ["connections", "generations"])
+def test_a_client_that_vanished_without_a_word_is_noticed(limit: str) -> None:
     """Collected, or its event loop is gone: what it had is free when somebody looks."""
     town = Town()
-    a, b = (town.client(traits(DISCARD, connections=1), PATIENT) for _ in range(2))
+    a, b = (town.client(traits(DISCARD, **{limit: 1}), PATIENT) for _ in range(2))
     speaking(a)
-    b.speak("Mine. ")
+    speech = b.speak("Mine. ")
+    b.up()
+    town.advance(5.0)
     a.dead = True
     town.quota.left.append(a.member)
     town.advance(TURN)
-    assert len(b.wires) == 1
+    b.up()
+    assert speech.state is SpeechState.SPEAKING
     a.hung_up()  # a late word changes nothing
     town.settle()
     assert len(town.quota.connections.held) == 1
     town.check()
+
+
+def test_a_client_that_vanished_while_it_waited_keeps_nobody_waiting() -> None:
+    town = Town()
+    a, b, c = (town.client(traits(DISCARD, connections=1), PATIENT) for _ in range(3))
+    (speech,) = speaking(a)
+    b.speak("Gone. ")
+    c.speak("Next. ")
+    b.dead = True
+    town.quota.left.append(b.member)
+    a.interrupt(speech)
+    hung_up(a)
+    assert len(c.wires) == 1
+    town.check()
+
+
+def test_a_turn_lasts_by_the_clock_that_is_ahead() -> None:
+    """A clock that lags does not make another client's turn any shorter."""
+    shape, quota = traits(connections=1), Quota()
+    a, b, c = (Member(quota) for _ in range(3))
+    grant, _ = quota.connect(a, shape, 100.0, wait=True)
+    assert grant is not None
+    quota.connect(b, shape, 100.0, wait=True)
+    quota.connect(c, shape, 100.0, wait=True)
+    assert quota.give_back(a, [grant], 100.0 - TURN) == [b]
+    assert quota.look(c, 100.0) == []
+    assert [*quota.connections.queue] == [b, c]
+    assert c in quota.look(a, 100.0 + TURN)
+    assert [*quota.connections.queue] == [c]
+
+
+def test_who_came_in_time_keeps_its_place() -> None:
+    """Who is called, and finds that a client with other limits was faster, is not passed over."""
+    strict, generous, quota = traits(connections=1), traits(connections=9), Quota()
+    a, b, c, d = (Member(quota) for _ in range(4))
+    grant, _ = quota.connect(a, strict, 0.0, wait=True)
+    assert grant is not None
+    quota.connect(b, strict, 0.0, wait=True)
+    quota.connect(c, strict, 0.0, wait=True)
+    quota.give_back(a, [grant], 1.0)
+    faster, _ = quota.connect(d, generous, 1.0, wait=True)
+    assert faster is not None and quota.connect(b, strict, 1.1, wait=True)[0] is None
+    quota.look(c, 1.0 + 2 * TURN)
+    assert [*quota.connections.queue] == [b, c]
+    b.news = False
+    assert quota.give_back(d, [faster], 4.0) == [b]
 
 
 def test_what_waits_in_vain_is_told_that_others_have_it() -> None:
@@ -730,6 +780,18 @@ def test_when_there_will_be_room_is_what_comes_of_it(
         last = at
         pot.begun.append(at)
     assert told == pytest.approx(last)
+
+
+def test_a_quota_is_needed_for_a_minute_after_its_last_request() -> None:
+    """Whoever comes next must know of them, though all who made them are gone."""
+    quota = Quota()
+    shape = traits(requests_per_minute=2)
+    member = Member(quota)
+    assert not quota.unused(0.0)
+    quota.speak(member, shape, 0.0)
+    quota.left.append(member)
+    assert not quota.unused(PERIOD - 0.01)
+    assert quota.unused(PERIOD)
 
 
 # --- nothing to count -----------------------------------------------------------------------------

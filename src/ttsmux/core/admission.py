@@ -198,9 +198,7 @@ class Desk:
     def gone(self, conn: Connection) -> None:
         for id in conn.generations:
             self.ended(id)
-        grant = self.connections.pop(conn.number, None)
-        if grant is not None:
-            self.over.append(grant)
+        self.over.append(self.connections.pop(conn.number))
 
     def ended(self, id: str) -> None:
         grant = self.generations.pop(id, None)
