@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from .errors import WrongThread as WrongThread
     from .errors import WrongType as WrongType
     from .settings import Interrupt as Interrupt
+    from .settings import KeyLimits as KeyLimits
     from .settings import OnPartial as OnPartial
     from .settings import PoolLimits as PoolLimits
     from .settings import RetryPolicy as RetryPolicy
@@ -124,6 +125,7 @@ _WHERE = {
     "PoolStats": "core.stats",
     "Metrics": "core.metrics",
     "Interrupt": "settings",
+    "KeyLimits": "settings",
     "OnPartial": "settings",
     "PoolLimits": "settings",
     "RetryPolicy": "settings",
@@ -140,12 +142,12 @@ __all__ = [  # noqa: RUF022 — by the alphabet, as they are looked up
     "DNSError", "DeadlineExceeded", "Delivered", "ElevenLabs", "ElevenLabsRest", "EmptyAudio",
     "Error", "FirstAudioTimeout", "ForkedProcess", "GenerationError", "Gradium", "GradiumRest",
     "HandshakeError", "InsecureEndpoint", "Interrupt", "Interruption", "InvalidFormat",
-    "InvalidText", "InvalidVoice", "KugelAudio", "KugelAudioRest", "LocalProtocolError", "Mark",
-    "MarkKind", "Metrics", "NotFoundError", "OnPartial", "Outcome", "PoolFull", "PoolLimits",
-    "PoolStats", "PoolTimeout", "ProtocolError", "ProxyError", "QuotaError", "RateLimitError",
-    "RemoteProtocolError", "Resumed", "RetryPolicy", "SM", "SMRest", "Secret", "SlowConsumer",
-    "Speech", "SpeechTimeout", "StallTimeout", "TLSError", "Telemetry", "Timeouts",
-    "TruncatedAudio", "Voice", "WrongThread", "WrongType", "XAI", "XAIRest",
+    "InvalidText", "InvalidVoice", "KeyLimits", "KugelAudio", "KugelAudioRest",
+    "LocalProtocolError", "Mark", "MarkKind", "Metrics", "NotFoundError", "OnPartial", "Outcome",
+    "PoolFull", "PoolLimits", "PoolStats", "PoolTimeout", "ProtocolError", "ProxyError",
+    "QuotaError", "RateLimitError", "RemoteProtocolError", "Resumed", "RetryPolicy", "SM", "SMRest",
+    "Secret", "SlowConsumer", "Speech", "SpeechTimeout", "StallTimeout", "TLSError", "Telemetry",
+    "Timeouts", "TruncatedAudio", "Voice", "WrongThread", "WrongType", "XAI", "XAIRest",
 ]  # fmt: skip
 
 

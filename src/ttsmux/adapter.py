@@ -166,7 +166,9 @@ class Traits:
         max_age: how old a connection may become; one with nothing on it is then replaced, and one
             in use takes nothing new. None: as old as it likes.
         connections: sockets the provider allows a key, where it says so. A client opens no more,
-            those that are closing included.
+            those that are closing included, and all clients of a process together.
+        generations: generations it allows a key at once, where it says so.
+        requests_per_minute: generations it allows a key to begin within a minute, where it says so.
         max_message: bytes in the largest message that is accepted.
         formats: names of the audio formats, the default first.
         voice_required: whether a speech needs a voice.
@@ -203,6 +205,8 @@ class Traits:
     max_idle: float | None = None
     max_age: float | None = None
     connections: int | None = None
+    generations: int | None = None
+    requests_per_minute: int | None = None
     max_message: int = 16 * 1024 * 1024
     formats: tuple[str, ...] = ("pcm_24000",)
     voice_required: bool = False

@@ -84,6 +84,11 @@ def _unless_none(
     return unless_none
 
 
+def _flag(settings: object, field: attrs.Attribute[bool], value: object) -> None:
+    if not isinstance(value, bool):
+        raise WrongType.of(field.name, "True or False", value)
+
+
 def _of(kind: type[_T]) -> Callable[[object, attrs.Attribute[_T], _T], None]:
     def check(settings: object, field: attrs.Attribute[_T], value: _T) -> None:
         if not isinstance(value, kind):
@@ -187,6 +192,27 @@ def _on_partial(value: OnPartial | str) -> OnPartial:
     except ValueError:
         msg = f"on_partial takes one of {words}"
         raise ConfigError(msg, phase="config") from None
+
+
+@attrs.frozen(kw_only=True)
+class KeyLimits:
+    """
+    What a provider allows a key, where you know more than the adapter: by your plan, above all.
+
+    They hold for all clients of this process with the same key at the same place together; each
+    heeds what it was told itself.
+    """
+
+    connections: int | None = attrs.field(default=None, validator=validators.optional(_positive))
+    """Sockets at once, those being dialled or closed included. None: what the adapter knows."""
+    generations: int | None = attrs.field(default=None, validator=validators.optional(_positive))
+    """Speeches at once, as the provider counts them: until it lets go of them. None: the same."""
+    requests_per_minute: int | None = attrs.field(
+        default=None, validator=validators.optional(_positive)
+    )
+    """Generations begun within any minute, those that are begun again included. None: the same."""
+    shared: bool = attrs.field(default=True, validator=_flag)
+    """False: nobody else counts, for behind this key are several accounts."""
 
 
 @attrs.frozen(kw_only=True)

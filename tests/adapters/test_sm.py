@@ -96,6 +96,7 @@ def test_a_server_on_premise() -> None:
     adapter = SM(deployment="on-premise", host="tts.lan")
     assert shake(adapter) == ("ws://tts.lan:9999/v1/audio/stream", {}, [])
     assert not adapter.tuned().key_required and adapter.tuned().connections is None
+    assert adapter.tuned().requests_per_minute is None
     assert shake(SM(deployment="on-premise"))[0] == "ws://localhost:9999/v1/audio/stream"
     assert shake(SM(deployment="on-premise", host="a:8000"))[0] == "ws://a:8000/v1/audio/stream"
 
@@ -120,6 +121,7 @@ def test_traits() -> None:
     assert traits.reusable and not traits.greeting and traits.ends_released
     assert sm.traits.connections == 5
     assert traits.connections == 4, "a discarded one may be counted a moment longer"
+    assert traits.requests_per_minute == 60
     assert traits.key_required
     assert SM(deployment="on-premise", auth="header-bearer").tuned().key_required
 

@@ -47,7 +47,10 @@ def third_party(name: str, where: str) -> EntryPoint:
 
 
 def expected(name: str, traits: Traits) -> dict[str, object]:
-    limits = ("slots", "max_muted", "max_text", "max_idle", "max_age", "connections", "max_message")
+    limits = (
+        *("slots", "max_muted", "max_text", "max_idle", "max_age", "connections", "generations"),
+        *("requests_per_minute", "max_message"),
+    )
     kind = "sequential" if traits.reusable else "single-use"
     return {
         "provider": name,

@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 import ttsmux
-from ttsmux import XAI, AsyncClient, Client, Gradium, Interrupt, Secret, WrongType
+from ttsmux import XAI, AsyncClient, Client, Gradium, Interrupt, KeyLimits, Secret, WrongType
 from ttsmux.client import options
 from ttsmux.client.options import (
     adapter_names,
@@ -57,6 +57,7 @@ NOTHING: dict[str, Any] = {
     "retry": None,
     "interrupt": None,
     "fallback": None,
+    "limits": None,
     "proxy": "env",
     "ssl_context": None,
 }
@@ -153,6 +154,7 @@ async def tokens() -> AsyncIterator[str]:
 URL_TAKES = "a URL such as wss://host, or a mapping of providers' names to theirs"
 KEY_TAKES = "a str, a Secret, a callable that returns the key, or a mapping of these"
 PROVIDER_TAKES = "a provider's name, an adapter, or a list of adapters"
+LIMITS_TAKES = "a KeyLimits, or a mapping of names to these"
 POLICIES = "one of mute, cancel, discard"
 PROXY_TAKES = 'the URL of an HTTP proxy, "env" or None'
 TELEMETRY_TAKES = "a Telemetry, True, False or None"
@@ -204,6 +206,10 @@ WRONG_TYPES: list[tuple[dict[str, Any], str]] = [
     ({"interrupt": 5}, f"interrupt takes {POLICIES}, not int"),
     ({"interrupt": True}, f"interrupt takes {POLICIES}, not bool"),
     ({"interrupt": Interrupt}, f"interrupt takes {POLICIES}, not the class Interrupt"),
+    ({"limits": 5}, f"limits takes {LIMITS_TAKES}, not int"),
+    ({"limits": KeyLimits}, f"limits takes {LIMITS_TAKES}, not the class KeyLimits"),
+    ({"limits": {"xai": 5}}, "limits for xai takes a KeyLimits, not int"),
+    ({"limits": {5: KeyLimits()}}, "the mapping limits takes names of providers, not int"),
     ({"proxy": 5}, f"proxy takes {PROXY_TAKES}, not int"),
     ({"proxy": False}, f"proxy takes {PROXY_TAKES}, not bool"),
     ({"proxy": {"https": "http://x"}}, f"proxy takes {PROXY_TAKES}, not dict"),

@@ -107,6 +107,27 @@ def connections() -> None:
         assert len(harness.wires) == dialled
 
 
+@trait
+def generations() -> None:
+    """A key may speak so many at once, whatever seats there are."""
+    for allowed, speaking in ((None, 3), (2, 2)):
+        harness = opened(traits(MUTING, generations=allowed))
+        speeches = [harness.speak("Hello. ") for _ in range(3)]
+        assert sum(speech.state is SpeechState.SPEAKING for speech in speeches) == speaking
+
+
+@trait
+def requests_per_minute() -> None:
+    """A key may begin so many within a minute; then it waits, or is told when to come again."""
+    for allowed, state in ((None, SpeechState.SPEAKING), (2, SpeechState.FAILED)):
+        harness = opened(traits(MUTING, requests_per_minute=allowed))
+        for _ in range(2):
+            harness.speak("Hello. ")
+        last = harness.speak()
+        harness.write(last, "Hello. ")
+        assert last.state is state
+
+
 # --- opening and keeping --------------------------------------------------------------------------
 
 

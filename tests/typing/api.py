@@ -148,6 +148,8 @@ async def async_making_clients() -> None:
     AsyncClient("xai", voice="eve", language="en", api_key=async_key)
     AsyncClient([Gradium(voice="v"), XAI()], api_key={"gradium": async_key, "xai": "another"})
     AsyncClient("xai", api_key=key, pool=ttsmux.PoolLimits(max_size=2), interrupt="discard")
+    AsyncClient("xai", api_key=key, limits=ttsmux.KeyLimits(generations=5, shared=False))
+    AsyncClient("xai", api_key=key, limits={"xai": ttsmux.KeyLimits(requests_per_minute=9)})
 
 
 async def async_speaking() -> None:

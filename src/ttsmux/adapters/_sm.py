@@ -128,6 +128,7 @@ class SMVoice(Adapter):
         max_idle=120.0,
         max_age=3300.0,
         connections=5,
+        requests_per_minute=60,
         formats=("pcm_22050", "pcm_16000", "pcm_8000", "pcm_24000", "pcm_44100", "pcm_48000"),
         voice="Yara",
         key_variable="SM_API_KEY",
@@ -192,6 +193,9 @@ class SMVoice(Adapter):
             self.traits,
             max_text=self.max_text,
             connections=usual if self.connections is None else self.connections,
+            requests_per_minute=(
+                self.traits.requests_per_minute if self.deployment == CLOUD else None
+            ),
             key_required=self._key_place != "none",
         )
 

@@ -30,6 +30,8 @@ LIMITS = (
     "max_idle",
     "max_age",
     "connections",
+    "generations",
+    "requests_per_minute",
     "max_message",
 )
 """The traits that are limits."""
@@ -76,5 +78,7 @@ def limits(traits: Traits) -> str:
         "{} muted at once": traits.max_muted,
         "{:,} characters at once": traits.max_text,
         "{} connections a key": traits.connections,
+        "{} speeches a key": traits.generations,
+        "{} requests a minute": traits.requests_per_minute,
     }
     return ", ".join(words.format(it) for words, it in said.items() if it is not None) or "none"

@@ -21,7 +21,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import anyio
@@ -31,12 +31,13 @@ from ..core.connection import Connection
 from ..core.effects import Dial, Event, HangUp, Report, Send, Wake
 from ..core.lane import Ticket
 from ..core.mux import Mux
+from ..core.quota import Member
 from ..core.speech import Speech
 from ..errors import ClosedError, ForkedProcess, WrongThread
 from ..transports._begin import begin
 from ..transports.dial import AsyncDialler
 from ..transports.websockets import connect
-from . import _shared, events
+from . import _quotas, _shared, events
 from ._tasks_bells import Bell, Waiter
 from ._tasks_wire import Wire
 from .options import Configuration
@@ -65,6 +66,8 @@ class Engine:
         self.configuration = configuration
         self.carried = _shared.carried(configuration)
         self.observer = Observer(telemetry, configuration.routes)
+        self._quotas = _quotas.quotas_for(configuration)
+        self._thread: int | None = None
         self.mux = self._new_mux()
         self.dialler = AsyncDialler(connect)
         self.closed = False
@@ -79,7 +82,6 @@ class Engine:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.now: Callable[[], float] = _unbound
         self._trio: trio.lowlevel.TrioToken | None = None
-        self._thread: int | None = None
         self._waiting: deque[
             tuple[contextvars.Context, Callable[[], Coroutine[object, object, None]]]
         ] = deque()
@@ -100,7 +102,14 @@ class Engine:
 
     def _new_mux(self) -> Mux:
         configuration = self.configuration
-        return Mux(configuration.routes, configuration.settings, random.Random())
+
+        def make(members: Sequence[Member | None]) -> Mux:
+            return Mux(configuration.routes, configuration.settings, random.Random(), members)
+
+        mux = _quotas.new_mux(self, make, self._quotas)
+        if self._thread is not None:
+            _quotas.set_clock(mux, self.now())
+        return mux
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -129,6 +138,7 @@ class Engine:
         if self._thread is None:
             self.loop, self._trio, self._thread = loop, token, threading.get_ident()
             self.now = loop.time if loop is not None else _trio_time()
+            _quotas.set_clock(self.mux, self.now())
             self._bell, self._left = Bell(loop), Bell(loop)
             self._over = anyio.Event()
             self._start(loop)
@@ -270,7 +280,8 @@ class Engine:
                     case Send(conn=conn):
                         _wire(conn).put(effect)
                     case Wake(handle=handle):
-                        assert isinstance(handle, Bell | Waiter), "the shell sets the handles"
+                        known = Bell | Waiter | _quotas.Doorbell
+                        assert isinstance(handle, known), "the shell sets the handles"
                         handle.ring()
                     case Dial(conn=conn):
                         conn.handle = wire = Wire(self, mux, effect)
@@ -359,6 +370,7 @@ class Engine:
         self._dismiss()
         if cut is not None or not self._wound_up:
             self._give_up(cut or asyncio.CancelledError())
+        _quotas.leave(self.mux)
         self._over.set()
 
     def _give_up(self, exc: BaseException) -> None:

@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -24,11 +24,12 @@ from ..core.connection import Connection
 from ..core.effects import Dial, Event, HangUp, Report, Send, Wake
 from ..core.lane import Ticket
 from ..core.mux import Mux
+from ..core.quota import Member
 from ..core.speech import Speech
 from ..errors import ClosedError, ForkedProcess
 from ..transports.dial import Dialler
 from ..transports.websocket_client import connect
-from . import _shared, events
+from . import _quotas, _shared, events
 from ._threads_bells import Bell, Waiter
 from ._threads_wire import Wire
 from .options import Configuration
@@ -47,6 +48,9 @@ _PAUSE = 0.5
 class Engine:
     """One client's Mux and the threads that serve it."""
 
+    gone = False
+    """Threads have no loop that could end before them."""
+
     def __init__(
         self, configuration: Configuration, telemetry: Telemetry | bool | None = None
     ) -> None:
@@ -56,6 +60,7 @@ class Engine:
         # Knows its owner: a signal handler must not wait for what it has interrupted.
         self.lock = threading.RLock()
         self._locked_here: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
+        self._quotas = _quotas.quotas_for(configuration)
         self.mux = self._new_mux()
         self.dialler = Dialler(connect)
         self.closed = False
@@ -77,7 +82,11 @@ class Engine:
 
     def _new_mux(self) -> Mux:
         configuration = self.configuration
-        return Mux(configuration.routes, configuration.settings, random.Random())
+
+        def make(members: Sequence[Member | None]) -> Mux:
+            return Mux(configuration.routes, configuration.settings, random.Random(), members)
+
+        return _quotas.new_mux(self, make, self._quotas)
 
     # --- inputs -----------------------------------------------------------------------------------
 
@@ -124,7 +133,8 @@ class Engine:
                     case Send(conn=conn):
                         _wire(conn).put(effect)
                     case Wake(handle=handle):
-                        assert isinstance(handle, Bell | Waiter), "the shell sets the handles"
+                        known = Bell | Waiter | _quotas.Doorbell
+                        assert isinstance(handle, known), "the shell sets the handles"
                         handle.ring()
                     case Dial(conn=conn):
                         conn.handle = Wire(self, mux, effect)

@@ -26,7 +26,15 @@ from ..core.speech import END
 from ..core.speech import Speech as CoreSpeech
 from ..core.stats import PoolStats
 from ..errors import BusyResource, Error
-from ..settings import Interrupt, PoolLimits, RetryPolicy, Timeouts, check_count, check_seconds
+from ..settings import (
+    Interrupt,
+    KeyLimits,
+    PoolLimits,
+    RetryPolicy,
+    Timeouts,
+    check_count,
+    check_seconds,
+)
 from ._shared import caller
 from ._tasks import Engine
 from ._tasks_asker import Asker
@@ -60,6 +68,7 @@ class AsyncClient:
         interrupt: ``"mute"``, ``"cancel"`` or ``"discard"``, where the provider allows it.
         fallback: ``"rest"`` speaks over HTTP when WebSockets cannot be had, where the provider has
             that surface; None does not.
+        limits: what your plan allows the key; with several adapters, a mapping by their names.
         proxy: ``"env"`` reads the environment, None goes direct, else the URL of an HTTP proxy.
         ssl_context: for certificates of your own.
         telemetry: where OpenTelemetry's spans and measurements go: a `Telemetry`, True for the
@@ -89,6 +98,7 @@ class AsyncClient:
         retry: RetryPolicy | None = None,
         interrupt: Interrupt | str | None = None,
         fallback: Literal["rest"] | None = "rest",
+        limits: KeyLimits | Mapping[str, KeyLimits] | None = None,
         proxy: str | None = "env",
         ssl_context: ssl.SSLContext | None = None,
         telemetry: Telemetry | bool | None = None,
@@ -106,6 +116,7 @@ class AsyncClient:
             retry=retry,
             interrupt=interrupt,
             fallback=fallback,
+            limits=limits,
             proxy=proxy,
             ssl_context=ssl_context,
         )

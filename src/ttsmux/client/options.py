@@ -22,7 +22,7 @@ from ..adapter import Adapter, Handshake
 from ..core.route import Route, make_adapter
 from ..core.states import SpeechState
 from ..errors import AuthError, ConfigError, Error, WrongType
-from ..settings import Interrupt, PoolLimits, RetryPolicy, Secret, Settings, Timeouts
+from ..settings import Interrupt, KeyLimits, PoolLimits, RetryPolicy, Secret, Settings, Timeouts
 from ..transports._proxy import flaw_of
 from ..transports.base import Target
 
@@ -130,6 +130,7 @@ def configure(
     retry: RetryPolicy | None,
     interrupt: Interrupt | str | None,
     fallback: str | None,
+    limits: KeyLimits | Mapping[str, KeyLimits] | None,
     proxy: str | None,
     ssl_context: ssl.SSLContext | None,
 ) -> Configuration:
@@ -152,7 +153,7 @@ def configure(
     if isinstance(base_url, Mapping):
         _check_names("base_url", base_url, adapters)
     _check_headers_of(headers, adapters)
-    policy = _policy(interrupt)
+    policy, allowed = _policy(interrupt), _limits(limits, adapters)
     routes, keys = [], []
     for adapter in adapters:
         url = base_url.get(adapter.name) if isinstance(base_url, Mapping) else base_url
@@ -164,6 +165,7 @@ def configure(
             headers=_headers_for(headers, adapter.name),
             allow_plaintext=allow_plaintext,
             interrupt=policy,
+            limits=allowed.get(adapter.name, KeyLimits()),
         )
         key = _key(adapter, api_key, url)
         if key is not None and url is not None:
@@ -306,6 +308,32 @@ def _policy(interrupt: Interrupt | str | None) -> Interrupt | None:
     except ValueError:
         msg = f"interrupt takes one of {words}"
         raise ConfigError(msg, phase="config") from None
+
+
+def _limits(limits: object, adapters: Sequence[Adapter]) -> Mapping[str, KeyLimits]:
+    """Return the limits of each provider's key, as far as any are given."""
+    names = {adapter.name for adapter in adapters}
+    if isinstance(limits, Mapping):
+        for name, given in limits.items():
+            if not isinstance(name, str):
+                raise WrongType.of("the mapping limits", "names of providers", name)
+            if name not in names and name not in adapter_names():
+                own = ", ".join(sorted(names))
+                msg = (
+                    f"limits names {name[:40]!r}, which is no provider of this client; it has {own}"
+                )
+                raise ConfigError(msg, phase="config")
+            if not isinstance(given, KeyLimits):
+                raise WrongType.of(f"limits for {name}", "a KeyLimits", given)
+        return limits
+    if limits is None:
+        return {}
+    if not isinstance(limits, KeyLimits):
+        raise WrongType.of("limits", "a KeyLimits, or a mapping of names to these", limits)
+    if len(names) > 1:
+        msg = "with several providers, limits= takes a mapping of their names to their limits"
+        raise ConfigError(msg, phase="config")
+    return dict.fromkeys(names, limits)
 
 
 def _check_api_key(api_key: object, adapters: Iterable[Adapter]) -> None:

@@ -25,7 +25,15 @@ from ..core.speech import END
 from ..core.speech import Speech as CoreSpeech
 from ..core.stats import PoolStats
 from ..errors import BusyResource, Error
-from ..settings import Interrupt, PoolLimits, RetryPolicy, Timeouts, check_count, check_seconds
+from ..settings import (
+    Interrupt,
+    KeyLimits,
+    PoolLimits,
+    RetryPolicy,
+    Timeouts,
+    check_count,
+    check_seconds,
+)
 from ._shared import caller
 from ._threads import Engine
 from ._threads_asker import Asker
@@ -56,6 +64,7 @@ class Client:
         interrupt: ``"mute"``, ``"cancel"`` or ``"discard"``, where the provider allows it.
         fallback: ``"rest"`` speaks over HTTP when WebSockets cannot be had, where the provider has
             that surface; None does not.
+        limits: what your plan allows the key; with several adapters, a mapping by their names.
         proxy: ``"env"`` reads the environment, None goes direct, else the URL of an HTTP proxy.
         ssl_context: for certificates of your own.
         telemetry: where OpenTelemetry's spans and measurements go: a `Telemetry`, True for the
@@ -85,6 +94,7 @@ class Client:
         retry: RetryPolicy | None = None,
         interrupt: Interrupt | str | None = None,
         fallback: Literal["rest"] | None = "rest",
+        limits: KeyLimits | Mapping[str, KeyLimits] | None = None,
         proxy: str | None = "env",
         ssl_context: ssl.SSLContext | None = None,
         telemetry: Telemetry | bool | None = None,
@@ -102,6 +112,7 @@ class Client:
             retry=retry,
             interrupt=interrupt,
             fallback=fallback,
+            limits=limits,
             proxy=proxy,
             ssl_context=ssl_context,
         )

@@ -36,6 +36,12 @@ belongs into `Share`, and whatever changes it has to say `changed`: forgetting t
 to look for when the pool overlooks something. The tests compare the sums with what they are about
 after each step of the random walk, and count what an input costs.
 
+**Other clients** with the same key are known by what they hold of it, in a `Quota`. It is the one
+thing here that several threads touch, each in a step of its own Mux; `quota` says why that is safe.
+`Admission` is the pool's side: it is asked where a dial and where a generation begins, and told
+where they end. What another client has changed is due at once (`Mux.deadline`), and heard in
+`Pool.settle`.
+
 **Clocks** are instants compared on `tick`. They are armed lazily (`effects.Agenda`): a deadline
 that moves away needs no attention until the old instant comes. One that comes *nearer* must be
 announced with `touch`; forgetting that is the mistake to look for when a deadline fires late. After

@@ -230,6 +230,7 @@ class Connection:
         self.generations[gen.id] = gen
         self.served += 1
         self._pool.counts.leased += 1
+        self._pool.admission.begun(gen)
         self.changed()
         self._acknowledged = False
         most = self._pool.settings.pool.max_generations
@@ -609,6 +610,7 @@ class Connection:
         gen.step(input)
         del self.generations[gen.id]
         self._returned(gen, now)
+        self._pool.admission.ended(gen)
         self.changed()
         if not self.generations:
             self.idle_since = now

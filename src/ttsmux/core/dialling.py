@@ -46,7 +46,7 @@ class Dialler:
             # What changed elsewhere may have made room for those that lack a connection.
             self.room_for_waiters, lanes = False, lanes | self.hungry
         for lane in sorted(lanes, key=lambda lane: lane.line.turn):
-            waiting, supply = len(lane.line), lane.sums.supply
+            waiting, supply = lane.needs, lane.sums.supply
             if waiting:
                 self._pool.use(lane, now)
             while supply < waiting and self.dial(lane, now, evict=True):
@@ -97,15 +97,18 @@ class Dialler:
 
     def dial(self, lane: Lane, now: float, *, evict: bool = False) -> bool:
         """Begin a dial if backoff and limits allow it."""
-        if now < lane.not_before or (lane.failures and lane.sums.coming):
+        if self.rests(lane, now):
             return False
         if not lane.breaker.dials(now, urgent=evict):
             return False
-        if (crowd := self.full(lane)) is not None:
+        crowd, number = self._crowded(lane), self._pool.counts.dials + 1
+        if crowd is None and not self._pool.admission.dial(lane, number, now, wait=evict):
+            crowd = lane.crowds[1]
+        if crowd is not None:
             if evict:
                 self._evict(lane, crowd, now)
             return False
-        self._pool.counts.dials += 1
+        self._pool.counts.dials = number
         conn = Connection(self._pool.counts.dials, lane, self._pool, lane.refresh, now)
         lane.refresh = False
         lane.breaker.tries(conn, now)
@@ -116,6 +119,11 @@ class Dialler:
         self._pool.count(now)
         return True
 
+    def rests(self, lane: Lane, now: float) -> bool:
+        """Return whether nothing is dialled for *lane* now, room or not: its last dial failed."""
+        waits = now < lane.not_before or bool(lane.failures and lane.sums.coming)
+        return waits or not lane.breaker.dials(now, urgent=bool(lane.line))
+
     def _most(self, lane: Lane) -> int:
         """Return how many connections *lane* may have at most."""
         allowed, most = lane.plan.traits.connections, self._pool.settings.pool.max_size
@@ -123,6 +131,12 @@ class Dialler:
 
     def full(self, lane: Lane) -> Crowd | None:
         """Return those of which one must go before *lane* may have another; None if it may."""
+        if (crowd := self._crowded(lane)) is not None:
+            return crowd
+        return lane.crowds[1] if self._pool.admission.full(lane) else None
+
+    def _crowded(self, lane: Lane) -> Crowd | None:
+        """The same, as far as this client alone is concerned."""
         everyone, mine = lane.crowds
         allowed = lane.plan.traits.connections
         if allowed is not None and len(mine.connections) >= allowed:
@@ -139,8 +153,10 @@ class Dialler:
         if crowd.sums.closing:
             return  # room is on its way
         # Two that have nothing to say yet must not take each other's connection in turns.
-        urgent = bool(lane.line.urgent)
+        # Nor those that may not speak yet.
+        urgent, refused = bool(lane.line.urgent), self._pool.admission.refused
         idle = [c for c in crowd.idle if c.lane is not lane and (urgent or not c.lane.line.hopeful)]
+        idle = [c for c in idle if not refused(c.lane)]
         goes = min(idle, key=lambda conn: conn.idle_since, default=None)
         overtaken = urgent and now >= lane.overtaken_until
         if goes is None and overtaken and not crowd.sums.draining:  # else there will be room

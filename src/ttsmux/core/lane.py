@@ -90,6 +90,11 @@ class Lane:
         """Whether somebody would miss it."""
         return bool(self.connections or self.line or self.prewarms)
 
+    @property
+    def needs(self) -> int:
+        """Seats for those who wait; more than may speak at once would lie idle."""
+        return min(len(self.line), self.plan.traits.generations or len(self.line))
+
     # --- connections ------------------------------------------------------------------------------
 
     def count(self, conn: Connection, share: Share, now: float) -> None:

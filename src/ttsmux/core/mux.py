@@ -8,6 +8,7 @@ order, in the same step. See the package's docstring for how it all fits togethe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from ..adapter import Closed, DialFailure
 from ..audio import AudioChunk
 from ..errors import ClosedError, ConfigError, Error
 from ..settings import Settings
+from .admission import members_for
 from .connection import Connection
 from .effects import Agenda, Effect
 from .inquiry import Inquiry
@@ -22,6 +24,7 @@ from .lane import Prewarm, Ticket
 from .ledger import Interruption
 from .metrics import NO_PARTS
 from .pool import Pool
+from .quota import Member
 from .route import Plan, Route
 from .speech import End, Speech
 from .stats import PoolStats
@@ -33,12 +36,29 @@ if TYPE_CHECKING:
 class Mux:
     """The client's brain. `now` is seconds on one monotonic clock throughout."""
 
-    def __init__(self, routes: Sequence[Route], settings: Settings, rng: Random) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        settings: Settings,
+        rng: Random,
+        members: Sequence[Member | None] | None = None,
+    ) -> None:
+        """
+        Make a client's brain.
+
+        Args:
+            members: by route, what it is a member of together with other clients that have the
+                same key, or None; by default it has its limits for itself.
+
+        Raises:
+            ConfigError: there is no route.
+        """
         if not routes:
             msg = "a client needs at least one route"
             raise ConfigError(msg, phase="config")
         self._agenda = Agenda()
-        self._pool = Pool(settings, rng, self._agenda)
+        self.members = tuple(members_for(routes) if members is None else members)
+        self._pool = Pool(settings, rng, self._agenda, self.members)
         self._routes = tuple(routes)
         self._plain = tuple(Plan.make(route, i, {}) for i, route in enumerate(routes))
         self._count = 0
@@ -210,8 +230,8 @@ class Mux:
 
     @property
     def deadline(self) -> float | None:
-        """When `tick` wants to be called next."""
-        return self._agenda.deadline
+        """When `tick` wants to be called next: at once, if another client has changed things."""
+        return -math.inf if self._pool.admission.news else self._agenda.deadline
 
     @property
     def pending(self) -> bool:

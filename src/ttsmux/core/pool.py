@@ -13,7 +13,7 @@ be known of connections stands in sums (`crowd.py`).
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -21,6 +21,7 @@ import attrs
 from ..errors import AuthError, ClosedError, Error, PoolFull
 from ..settings import Interrupt, Settings
 from . import spares
+from .admission import Admission
 from .breaker import Breaker
 from .budget import Budget, unaffordable
 from .connection import Connection
@@ -29,6 +30,7 @@ from .dialling import Dialler
 from .effects import Agenda
 from .lane import Lane, Prewarm, Ticket
 from .line import Line
+from .quota import Member
 from .retry import backoff, patience
 from .route import Plan
 from .speech import Speech
@@ -47,7 +49,13 @@ _SERVING = (ConnectionState.OPEN, ConnectionState.BARRIER)
 class Pool:
     """All connections of a client, and the speeches that wait for one."""
 
-    def __init__(self, settings: Settings, rng: Random, agenda: Agenda) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        rng: Random,
+        agenda: Agenda,
+        members: Sequence[Member | None] = (),
+    ) -> None:
         self.settings = settings
         self.rng = rng
         self.agenda = agenda
@@ -73,6 +81,7 @@ class Pool:
         """Connections that may count for something else than before."""
         self._restless: dict[Lane, None] = {}
         """Lanes about which there is something to decide."""
+        self.admission = Admission(members, self)
         self.dialler = Dialler(self)
         self.barriers: dict[Connection, None] = {}
         self.outdated: dict[Connection, None] = {}
@@ -190,6 +199,7 @@ class Pool:
             self.look_at(lane)
         else:
             self.changed(kept)  # it has a seat of its own
+        self.admission.joined(speech)
         self.agenda.touch(speech)
 
     def forget(self, speech: Speech) -> None:
@@ -266,6 +276,7 @@ class Pool:
             for crowd in conn.lane.crowds:
                 crowd.connections.remove(conn)
             self.counts.closed += conn.opened_at is not None
+            self.admission.gone(conn)
             self.agenda.touch(conn)
             self.changed(conn)
             self.dialler.room_for_waiters = self.dialler.room_for_spares = True
@@ -421,13 +432,16 @@ class Pool:
 
     def settle(self, now: float) -> None:
         """Decide, if anything changed; until nothing does."""
+        self.admission.hear(now)
         while self.stale:
             self._assign(now)
+            self.admission.hear(now)
         self._forget_lanes()
 
     def _assign(self, now: float) -> None:
         if self.draining and not self.closing and not self.unreceived:
             self._hang_up(now)
+        self.admission.settle(now)
         self.count(now)
         lanes, self._restless, self.stale = self._restless, {}, False
         for lane in lanes:
@@ -439,6 +453,7 @@ class Pool:
         self._finish_tickets(now)
         for lane in lanes:
             self._decided(lane, now)
+        self.admission.tidy(now)
 
     def count(self, now: float) -> None:
         """Bring the sums up to date, and have those go on who have a connection of their own."""
@@ -471,7 +486,11 @@ class Pool:
                 self.wait_for_text(lessee, now)
             else:
                 conn.lane.line.join(lessee, self._place(first=True), now)
-        elif lessee.waiting_since is not None and conn.room > 0:
+        elif (
+            lessee.waiting_since is not None
+            and conn.room > 0
+            and self.admission.speak_on(conn, now)
+        ):
             self.forget(lessee)
             self.use(conn.lane, now)
             lessee.seat(conn.begin(lessee, now), now)
@@ -480,6 +499,8 @@ class Pool:
         """Give free seats to those who wait, first come first served."""
         lane.line.wake(now)
         while (speech := lane.line.ready) and lane.breaker.seats(now) and (conn := lane.best()):
+            if not self.admission.speak(lane, now):
+                break
             since = speech.waiting_since
             assert since is not None, "whoever is in line waits"
             waited = conn.opened_at is not None and conn.opened_at > since
@@ -529,7 +550,8 @@ class Pool:
 
     def _decided(self, lane: Lane, now: float) -> None:
         """Note that there is nothing to be done for *lane* until one of its clocks runs out."""
-        seatless = max(0, len(lane.line) - lane.sums.free)
+        free = 0 if self.admission.refused(lane) else lane.sums.free
+        seatless = max(0, len(lane.line) - free)
         self._seatless += seatless - lane.seatless
         lane.seatless, lane.decided_at = seatless, now
         self.agenda.touch(lane)
@@ -574,6 +596,7 @@ class Pool:
             lane.line = Line()
         for conn in self.connections:
             conn.abandon()
+        self.admission.abandon()
         for ticket in (*self.prewarms, *self._closers):
             ticket.finish(self.agenda, error)
 
@@ -602,6 +625,7 @@ class Pool:
         )
         if plan.traits.connections is not None:
             words += f", and {plan.traits.connections} for a key"
+        words += self.admission.summary(plan)
         if lane is not None and lane.error is not None:
             words += f"; the last dial failed: {lane.error.message}"
         return words

@@ -15,7 +15,7 @@ import attrs
 from .._net import has_blanks, is_loopback
 from ..adapter import Adapter, Handshake, Input, Options, Traits
 from ..errors import ConfigError, Error, InsecureEndpoint, WrongType
-from ..settings import Interrupt
+from ..settings import Interrupt, KeyLimits
 from ..text.cutting import Cutter, HoldBack
 
 _SECURE = {"http": False, "https": True, "ws": False, "wss": True}
@@ -55,6 +55,7 @@ class Route:
         refreshable: whether the key can be fetched anew.
         fallback_for: the number of the route that this one stands in for, the same voice over HTTP;
             None for one of the user's own.
+        limits: what the user knows of those of the key.
     """
 
     adapter: Adapter
@@ -64,6 +65,7 @@ class Route:
     interrupt: Interrupt | None = None
     refreshable: bool = False
     fallback_for: int | None = None
+    limits: KeyLimits = attrs.field(factory=KeyLimits)
 
     def __attrs_post_init__(self) -> None:
         traits = self.adapter.tuned()
@@ -77,6 +79,16 @@ class Route:
     @property
     def policy(self) -> Interrupt:
         return self.interrupt or self.adapter.tuned().interrupt
+
+    def limited(self, traits: Traits) -> Traits:
+        """Return *traits* with the limits that the user knows better."""
+        ours = self.limits
+        return attrs.evolve(
+            traits,
+            connections=ours.connections or traits.connections,
+            generations=ours.generations or traits.generations,
+            requests_per_minute=ours.requests_per_minute or traits.requests_per_minute,
+        )
 
     def handshake(self, adapter: Adapter, options: Options, secret: str | None) -> Handshake:
         """
@@ -158,7 +170,7 @@ class Plan:
             ConfigError: its options do not fit.
         """
         try:
-            options, traits = adapter.options(), adapter.tuned()
+            options, traits = adapter.options(), route.limited(adapter.tuned())
             key = adapter.pool_key(options)
         except Error:
             raise

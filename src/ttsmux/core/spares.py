@@ -17,7 +17,7 @@ def short(lane: Lane, fixed: int | None, *, mutes: bool, acknowledges: bool, now
     *fixed* is the user's number; *mutes* says whether an interruption there leaves the connection
     to the next speech, *acknowledges* whether what is behind a barrier will be a seat again.
     """
-    traits, sums, waiting = lane.plan.traits, lane.sums, len(lane.line)
+    traits, sums, waiting = lane.plan.traits, lane.sums, lane.needs
     if mutes and (fixed is None or (fixed and traits.max_muted is not None)):
         # Muted generations use a connection up: what counts is how many more it can bear.
         wanted = max(1, traits.seats - 1)

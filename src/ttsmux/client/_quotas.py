@@ -1,0 +1,183 @@
+"""
+Which clients of this process share what their keys are allowed.
+
+One `Quota` for each provider, place and key. Keys are not kept: what stands for one is a hash under
+a salt that this process has made up. A key that is fetched by a callable is known by the callable.
+Where nothing is limited there is no quota at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import attrs
+
+from ..core.mux import Mux
+from ..core.quota import Member, Quota, limited
+from ..core.route import Route
+from ..settings import Secret
+from .options import Configuration
+
+
+class Engine(Protocol):
+    """What a doorbell knows of a client."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether there is no event loop any more that it could run in."""
+
+    def ring(self) -> None:
+        """Have its clock look. From any thread, and without a lock."""
+
+
+class Doorbell:
+    """Rings for a client in its own thread or loop, if there is one yet."""
+
+    __slots__ = ("_engine", "_member")
+
+    def __init__(self, engine: Engine, member: Member) -> None:
+        # The quota, which outlives its clients, knows of it.
+        self._engine = weakref.ref(engine)
+        self._member = member
+
+    def ring(self) -> None:
+        engine = self._engine()
+        if engine is None or engine.gone:
+            _leave(self._member)
+        else:
+            engine.ring()
+
+
+def quotas_for(configuration: Configuration) -> tuple[Quota | None, ...]:
+    """Return what the routes of a client are limited by."""
+    found: list[Quota | None] = []
+    for route, key in zip(configuration.routes, configuration.keys, strict=True):
+        if not limited(route.limited(route.adapter.tuned())):
+            found.append(None)
+        elif route.limits.shared:
+            place = route.adapter.name, _endpoint(route)
+            found.append(_registry.quota(place, key))
+        else:
+            found.append(_new_quota())
+    return tuple(found)
+
+
+def new_mux(
+    engine: Engine, make: Callable[[Sequence[Member | None]], Mux], quotas: Sequence[Quota | None]
+) -> Mux:
+    """Make a Mux that is a member of *quotas* for as long as it lives."""
+    members = {quota: Member(quota) for quota in quotas if quota is not None}
+    mux = make([None if quota is None else members[quota] for quota in quotas])
+    for member in members.values():
+        member.handle = Doorbell(engine, member)
+        weakref.finalize(mux, _leave, member).atexit = False
+    return mux
+
+
+def set_clock(mux: Mux, now: float) -> None:
+    """Say what time it is for the client: clocks of event loops begin where they like."""
+    ahead = time.monotonic() - now
+    for member in _members(mux):
+        member.skew = ahead
+
+
+def leave(mux: Mux) -> None:
+    """The client has neither threads nor tasks any more: nothing of it is on any wire."""
+    for member in _members(mux):
+        _leave(member)
+
+
+def _members(mux: Mux) -> list[Member]:
+    return [member for member in mux.members if member is not None]
+
+
+def _leave(member: Member) -> None:
+    # No lock here: this may be a finaliser, and in the middle of anything.
+    member.quota.left.append(member)
+
+
+def _endpoint(route: Route) -> str:
+    """Return host and port that the route goes to."""
+    adapter = route.adapter
+    try:
+        url = route.handshake(adapter, adapter.options(), None).url
+    except Exception:
+        # An adapter's own fault, that its first dial will tell of.
+        return ""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2].lower()
+
+
+# --- the registry ---------------------------------------------------------------------------------
+
+
+def _new_quota() -> Quota:
+    return Quota(threading.RLock())
+
+
+@attrs.frozen(eq=False)
+class _Same:
+    """A callable as what it is, not as what it says that it equals."""
+
+    call: object
+
+    def _parts(self) -> tuple[int, int]:
+        # `vault.key` is another object each time that it is asked for.
+        owner = getattr(self.call, "__self__", None)
+        function = getattr(self.call, "__func__", None)
+        return (id(self.call), 0) if function is None else (id(owner), id(function))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash(self._parts())
+
+
+class _Registry:
+    """All shared quotas there are."""
+
+    def __init__(self) -> None:
+        # Of the kind that its own thread may take again: a signal handler may make a client, too.
+        self._lock = threading.RLock()
+        self._salt = secrets.token_bytes(32)
+        self._quotas: dict[Hashable, Quota] = {}
+
+    def quota(self, place: Hashable, key: object) -> Quota:
+        """Return the quota of *key* at *place*; those that nobody needs any more are forgotten."""
+        name = place, self._fingerprint(key)
+        with self._lock:
+            now = time.monotonic()
+            for old, quota in list(self._quotas.items()):
+                if old != name and quota.unused(now):
+                    del self._quotas[old]
+            return self._quotas.setdefault(name, _new_quota())
+
+    def _fingerprint(self, key: object) -> Hashable:
+        if isinstance(key, Secret):
+            return hashlib.blake2b(key.reveal().encode(), key=self._salt, digest_size=16).digest()
+        return None if key is None else _Same(key)
+
+    def __len__(self) -> int:
+        return len(self._quotas)
+
+
+_registry = _Registry()
+
+
+def _begin_anew() -> None:
+    """Forget the parent's clients: a lock may be held for ever, and the salt is its own."""
+    global _registry
+    _registry = _Registry()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

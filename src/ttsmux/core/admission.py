@@ -1,0 +1,318 @@
+"""
+What a pool may do beside the other clients that have the same key.
+
+The pool asks before it dials and before it seats a speech, and gives back what is over. Who comes
+first among clients is decided in `quota`; which of its own speeches a client serves, and which of
+its connections it gives up for another client, is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import AtCapacity
+from .effects import Wake
+from .quota import TURN, Grant, Member, Quota, limited
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .generation import LiveGeneration
+    from .lane import Lane
+    from .pool import Pool
+    from .route import Plan, Route
+    from .speech import Speech
+
+PATIENCE = 1.0
+"""Seconds that a client waits for a connection before those that speak elsewhere make room."""
+
+
+def members_for(routes: Sequence[Route]) -> list[Member | None]:
+    """Return what a Mux is a member of that shares its keys with nobody."""
+    tuned = (route.limited(route.adapter.tuned()) for route in routes)
+    return [Member(Quota()) if limited(traits) else None for traits in tuned]
+
+
+class Desk:
+    """The pool's part in one quota, with what it holds and whom it has waiting there."""
+
+    def __init__(self, member: Member, pool: Pool) -> None:
+        self.member = member
+        self.armed: float | None = None
+        self.refused: dict[Lane, None] = {}
+        """Lanes with a free seat that nobody may take yet."""
+        self.kept: dict[Connection, None] = {}
+        """Connections whose next sentence may not begin yet."""
+        self.newcomers: list[Speech] = []
+        """Those that have just begun to wait."""
+        self.over: list[Grant] = []
+        """What is to be given back."""
+        self.in_hand: Grant | None = None
+        """For the generation that is about to begin."""
+        self.connections: dict[int, Grant] = {}
+        self.generations: dict[str, Grant] = {}
+        self._pool = pool
+        self._looked_at = 0.0
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    def dial(self, lane: Lane, number: int, now: float, *, wait: bool) -> bool:
+        quota, traits = self.member.quota, lane.plan.traits
+        grant, told = quota.connect(self.member, traits, now + self.member.skew, wait=wait)
+        self._tell(told)
+        if grant is None:
+            return False
+        self.connections[number] = grant
+        return True
+
+    def speak(self, lane: Lane, now: float) -> bool:
+        quota, traits = self.member.quota, lane.plan.traits
+        self.in_hand, told = quota.speak(self.member, traits, now + self.member.skew)
+        self._tell(told)
+        return self.in_hand is not None
+
+    def settle(self, now: float) -> None:
+        """Give back what is over, and have those try again who wait for it here."""
+        over, self.over = self.over, []
+        if over:
+            quota = self.member.quota
+            self._tell(quota.give_back(self.member, over, now + self.member.skew))
+            self._try_again()
+
+    def hear(self, now: float) -> None:
+        """Another client did something, or it is time to look."""
+        self.member.news = False
+        self._tell(self.member.quota.look(self.member, now + self.member.skew))
+        self._try_again()
+        self._pool.dialler.room_for_waiters = self._pool.dialler.room_for_spares = True
+        self._pool.stale = True
+
+    def _try_again(self) -> None:
+        kept, self.kept = self.kept, {}
+        for conn in kept:
+            self._pool.changed(conn)
+        refused, self.refused = self.refused, {}
+        for lane in sorted(refused, key=lambda lane: lane.line.turn):
+            self._pool.look_at(lane)
+
+    def _tell(self, told: list[Member]) -> None:
+        for member in told:
+            self._pool.agenda.do(Wake(member.handle))
+
+    # --- after each decision ----------------------------------------------------------------------
+
+    def tidy(self, now: float) -> None:
+        self._turn_away(now)
+        self._leave(now)
+        if self.member.quota.connections.queue:
+            self._make_room(now)
+        self._looked_at = now
+        self._pool.agenda.touch(self)
+
+    def _turn_away(self, now: float) -> None:
+        """Fail those at once whose turn comes too late for them, as far as that can be told."""
+        newcomers, self.newcomers = self.newcomers, []
+        for speech in newcomers:
+            traits, due = speech.plan.traits, speech.deadline()
+            if traits.requests_per_minute is None or speech.waiting_since is None or due is None:
+                continue
+            ahead = self._ahead(speech)
+            at = self.member.quota.open_at(traits, ahead, now + self.member.skew)
+            wait = at - self.member.skew - now
+            if now + wait > due:
+                msg = (
+                    f"{traits.requests_per_minute} requests a minute are allowed, and "
+                    f"{ahead} speeches wait already: there is room in {wait:.0f} s"
+                )
+                error = AtCapacity(msg, phase="acquire", retry_after=wait)
+                speech.dial_failed(error, now, give_up=True)
+
+    def _ahead(self, speech: Speech) -> int:
+        """Count those of the same lane that come before one that has just begun to wait."""
+        urgent = self._pool.lanes[speech.plan.key].line.urgent
+        first = speech not in urgent or urgent[speech] < 0
+        return 0 if first else len(urgent) - 1
+
+    def _leave(self, now: float) -> None:
+        """Give up the turns that nobody here needs any more."""
+        quota, dialler, closing = self.member.quota, self._pool.dialler, self._pool.closing
+        dialling, speaking = quota.waits(self.member)
+        if dialling:
+            dialling = closing or not any(self._dials(lane, now) for lane in dialler.hungry)
+        self.refused = {lane: None for lane in self.refused if lane.line.urgent}
+        self.kept = {conn: None for conn in self.kept if _goes_on(conn)}
+        if speaking:
+            speaking = closing or not (self.refused or self.kept)
+        if dialling or speaking:
+            at = now + self.member.skew
+            told = quota.leave(self.member, at, connections=dialling, generations=speaking)
+            self._tell(told)
+
+    def _dials(self, lane: Lane, now: float) -> bool:
+        mine = self._pool.admission.desk(lane.plan) is self
+        return mine and not self._pool.dialler.rests(lane, now)
+
+    def _make_room(self, now: float) -> None:
+        """
+        Give up connections for another client that waits for one.
+
+        One that is idle; or, for a client that has fewer and has waited for long enough, the one
+        that will be the first to be done.
+        """
+        quota = self.member.quota
+        while (demand := quota.demand(self.member)) is not None:
+            mine = [conn for conn in self._pool.connections if conn.number in self.connections]
+            idle = [conn for conn in mine if conn.idle and not conn.lane.line]
+            goes = min(idle, key=lambda conn: conn.idle_since, default=None)
+            if goes is None and demand.fewer and now + self.member.skew >= demand.since + PATIENCE:
+                # With none of those that may not speak yet: who waits could not either.
+                able = [conn for conn in mine if conn.live or conn.lane not in self.refused]
+                busy = [conn for conn in able if conn.retirable]
+                goes = min(busy, key=lambda conn: len(conn.live), default=None)
+            if goes is None:
+                return
+            quota.promise(self.connections[goes.number])
+            goes.doom("another client needs the room", now)
+            self._pool.count(now)
+
+    # --- clocks -----------------------------------------------------------------------------------
+
+    def deadline(self) -> float | None:
+        quota, skew, looked = self.member.quota, self.member.skew, self._looked_at
+        due = []
+        if any(quota.waits(self.member)):
+            due.append(looked + TURN)
+            opens = quota.opens_for(self.member, looked + skew)
+            if opens is not None:
+                due.append(opens - skew)
+        if self.connections and quota.connections.queue:
+            demand = quota.demand(self.member)
+            due += [] if demand is None else [demand.since + PATIENCE - skew]
+        return min((instant for instant in due if instant > looked), default=None)
+
+    def expire(self, now: float) -> None:
+        self.hear(now)
+
+    # --- ends -------------------------------------------------------------------------------------
+
+    def gone(self, conn: Connection) -> None:
+        for id in conn.generations:
+            self.ended(id)
+        self.over.append(self.connections.pop(conn.number))
+
+    def ended(self, id: str) -> None:
+        grant = self.generations.pop(id, None)
+        if grant is not None:
+            self.over.append(grant)
+
+    def abandon(self) -> None:
+        self.generations.clear()
+        self._tell(self.member.quota.abandon(self.member))
+
+
+class Admission:
+    """All desks of a pool, by route."""
+
+    def __init__(self, members: Sequence[Member | None], pool: Pool) -> None:
+        desks = {member: Desk(member, pool) for member in members if member is not None}
+        self.desks = tuple(desks.values())
+        self._by_route: Mapping[int, Desk] = {
+            number: desks[member] for number, member in enumerate(members) if member is not None
+        }
+
+    def desk(self, plan: Plan) -> Desk | None:
+        """Return where to ask for *plan*; None where nothing is limited."""
+        return self._by_route.get(plan.number)
+
+    # --- questions --------------------------------------------------------------------------------
+
+    def full(self, lane: Lane) -> bool:
+        """Return whether the key may have no further connection now."""
+        desk = self.desk(lane.plan)
+        return desk is not None and desk.member.quota.full(lane.plan.traits, desk.member)
+
+    def dial(self, lane: Lane, number: int, now: float, *, wait: bool) -> bool:
+        """Ask for connection *number*; *wait* for it unless it is for nobody in particular."""
+        desk = self.desk(lane.plan)
+        return desk is None or desk.dial(lane, number, now, wait=wait)
+
+    def speak(self, lane: Lane, now: float) -> bool:
+        """Ask for the next generation of *lane*, which begins at once if it may."""
+        desk = self.desk(lane.plan)
+        if desk is None or desk.speak(lane, now):
+            return True
+        desk.refused[lane] = None
+        return False
+
+    def speak_on(self, conn: Connection, now: float) -> bool:
+        """The same for who has a seat of its own on *conn*."""
+        desk = self.desk(conn.plan)
+        if desk is None or desk.speak(conn.lane, now):
+            return True
+        desk.kept[conn] = None
+        return False
+
+    def refused(self, lane: Lane) -> bool:
+        """Return whether nobody may take the seats there are in *lane*."""
+        desk = self.desk(lane.plan)
+        return desk is not None and lane in desk.refused
+
+    def summary(self, plan: Plan) -> str:
+        """Say what other clients have of what *plan* could use."""
+        desk = self.desk(plan)
+        connections, generations = (0, 0) if desk is None else desk.member.quota.others(desk.member)
+        if not connections and not generations:
+            return ""
+        return f"; other clients have {connections} connections and {generations} generations of it"
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    def joined(self, speech: Speech) -> None:
+        """*speech* has begun to wait."""
+        desk = self.desk(speech.plan)
+        if desk is not None:
+            desk.newcomers.append(speech)
+
+    def begun(self, gen: LiveGeneration) -> None:
+        desk = self.desk(gen.conn.plan)
+        if desk is not None and desk.in_hand is not None:
+            desk.generations[gen.id], desk.in_hand = desk.in_hand, None
+
+    def ended(self, gen: LiveGeneration) -> None:
+        desk = self.desk(gen.conn.plan)
+        if desk is not None:
+            desk.ended(gen.id)
+
+    def gone(self, conn: Connection) -> None:
+        desk = self.desk(conn.plan)
+        if desk is not None:
+            desk.gone(conn)
+
+    # --- its place in the pool's decision ---------------------------------------------------------
+
+    @property
+    def news(self) -> bool:
+        """Whether other clients did something that concerns this one."""
+        return any(desk.member.news for desk in self.desks)
+
+    def hear(self, now: float) -> None:
+        for desk in self.desks:
+            if desk.member.news:
+                desk.hear(now)
+
+    def settle(self, now: float) -> None:
+        for desk in self.desks:
+            desk.settle(now)
+
+    def tidy(self, now: float) -> None:
+        for desk in self.desks:
+            desk.tidy(now)
+
+    def abandon(self) -> None:
+        """The Mux was torn: keep what is being hung up until it is gone, and nothing else."""
+        for desk in self.desks:
+            desk.abandon()
+
+
+def _goes_on(conn: Connection) -> bool:
+    return conn.lessee is not None and conn.lessee.waiting_since is not None
