@@ -320,6 +320,24 @@ def test_a_fifth_of_that_is_left_to_chance(openings: int) -> None:
     assert 1.18 * middle < max(found) <= 1.2 * middle
 
 
+def test_after_a_success_the_times_begin_anew() -> None:
+    """An outage in the evening does not pay for that of the morning."""
+    harness = down()
+    harness.until(breaker(harness).until)
+    harness.ask()
+    harness.refuse(harness.wires[-1])
+    assert breaker(harness).until == pytest.approx(harness.now + 4.0)
+    harness.until(breaker(harness).until)
+    probe = harness.ask()
+    harness.up()
+    harness.audio(probe)
+    harness.done(probe)
+    breaker(harness).failures = 4
+    lost = harness.ask()
+    harness.drop(harness.on(lost))
+    assert breaker(harness).until == pytest.approx(harness.now + 2.0)
+
+
 def test_its_times_are_settings() -> None:
     harness = down({"breaker_base": 1.0, "breaker_cap": 3.0})
     opened_at = harness.now
@@ -672,7 +690,7 @@ def test_random_inputs_keep_its_promises() -> None:
                 fails = 0
                 assert one.closed and one.probe is None and one.failures == 0
             elif one.probe is conn:
-                one.withdraw(now)
+                one.withdraw()
                 assert one.dials(now, urgent=False) and not one.turns_away(now)
             assert (one.probe is not None) == (one.state is BreakerState.HALF_OPEN)
             assert not (one.turns_away(now) and one.dials(now, urgent=True))

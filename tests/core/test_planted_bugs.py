@@ -16,6 +16,7 @@ import pytest
 from tests.core.network import Fault, World, random_schedule
 from ttsmux.adapter import Closed
 from ttsmux.core import crowd, pool
+from ttsmux.core.breaker import Breaker
 from ttsmux.core.connection import Connection
 from ttsmux.core.dialling import Dialler
 from ttsmux.core.generation import LiveGeneration
@@ -212,6 +213,11 @@ def spares_are_counted_without_those_being_dialled(patch: pytest.MonkeyPatch) ->
         return real(conn)._replace(spare=conn.free_seats)
 
     patch.setattr(pool, "share_of", share_of)
+
+
+@plant
+def a_provider_that_is_given_up_is_dialled(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Breaker, "dials", lambda breaker, now, urgent: True)
 
 
 @plant

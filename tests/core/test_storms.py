@@ -120,8 +120,14 @@ def test_fifty_voices_at_once() -> None:
 # --- a provider in trouble ------------------------------------------------------------------------
 
 
-def flapping(kind: str, seed: int, retry: dict[str, object], n: int = 1000) -> Service:
-    """Ask for *n* speeches, of a provider of which every second try fails, by chance."""
+def flapping(
+    kind: str, seed: int, retry: dict[str, object], n: int = 1000, pace: float = 0.0
+) -> Service:
+    """
+    Ask for *n* speeches one after the other, *pace* seconds apart at least.
+
+    Every second try fails, by chance.
+    """
     rng = random.Random(seed)
 
     def half(now: float) -> str:
@@ -132,6 +138,7 @@ def flapping(kind: str, seed: int, retry: dict[str, object], n: int = 1000) -> S
                       turn=well if kind == "refused" else half)  # fmt: skip
     for _ in range(n):
         service.ask()
+        service.until(harness.now + pace)
         while service.speeches[-1] not in service.done:
             service.until(harness.now + 1.0)
         if kind == "refused":
@@ -151,6 +158,18 @@ def test_a_provider_that_fails_half_of_the_time(kind: str, seed: int) -> None:
     assert len(service.completed) >= 990
     assert stats.unpaid == 0 and stats.refused == 0
     assert 700 < stats.retries < 1300, "one of two fails"
+
+
+@pytest.mark.parametrize("kind", ["refused", "error", "torn"])
+def test_how_much_of_a_flapping_provider_is_borne(kind: str) -> None:
+    """As the settings have it: more tries, and more failures in a row, complete more speeches."""
+    found = []
+    for retry in ({}, {"attempts": 8}, {"attempts": 8, "breaker_failures": 20}):
+        service = flapping(kind, 1, retry, n=200, pace=1.0)
+        stats = service.harness.mux.stats()
+        found.append(len(service.completed))
+        print(f"{kind:8} {found[-1]:4} of 200 with {retry}, {stats.circuits_opened} openings")
+    assert found == sorted(found) and found[-1] >= 198
 
 
 OUTAGES = {

@@ -19,7 +19,10 @@ simulated network in virtual time.
 * A `Connection` is one wire. It knows whom audio belongs to, and whether it can be trusted. What an
   interruption does is decided in `Connection.interrupt`, and only there.
 * The `Pool` decides who gets which seat, when to dial, and what to keep spare, all in
-  `Pool._assign`; what of that is about connections there are not is in `dialling`.
+  `Pool._assign`; what of that is about connections there are not is in `dialling`. What the
+  speeches of one route have in common, whatever their voices, is a `Budget` for retries and a
+  `Breaker`: whether there is anything to be tried at all is decided in `Breaker`, and asked where a
+  dial begins (`Dialler.dial`) and where a speech is seated (`Pool._serve`).
 
 **How a step goes.** The Mux hands an input to the thing it concerns. That changes states (always
 by `states.step`, never by assignment), queues effects on the agenda, and tells the pool whom the

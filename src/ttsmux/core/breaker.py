@@ -123,10 +123,10 @@ class Breaker:
             self._step(BreakerInput.PROBE)
             self.probe = conn
 
-    def withdraw(self, now: float) -> None:
+    def withdraw(self) -> None:
         """The probe is gone and has told nothing: the next one may be tried at once."""
         self._step(BreakerInput.WITHDRAW)
-        self.probe, self.until = None, now
+        self.probe = None
 
     # --- what may be done -------------------------------------------------------------------------
 

@@ -472,7 +472,7 @@ class Pool:
             self.look_at(conn.lane)
             if conn is conn.lane.breaker.probe:
                 if conn.over:
-                    conn.lane.breaker.withdraw(now)
+                    conn.lane.breaker.withdraw()
                 self._look_at_route(conn.lane)
             if conn.lessee is not None:
                 self._go_on(conn, conn.lessee, now)
