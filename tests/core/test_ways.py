@@ -430,6 +430,23 @@ def test_nobody_hears_two_voices_in_one_speech() -> None:
     assert speech.plan.number == 2
 
 
+def test_nor_the_voice_over_http_of_a_provider_that_was_left_before() -> None:
+    """The one that was heard has no such surface."""
+    h = harness(other=True, config=RESUME)
+    speech = h.speak("Hello.")
+    gone(h)
+    conn = served(h, speech)
+    assert conn.plan.number == 1
+    h.audio(speech)
+    assert h.hear(speech)
+    h.drop(conn)
+    h.advance(0.5)
+    gone(h, times=2)
+    with pytest.raises(ConnectError):
+        h.read(speech)
+    assert speech.plan.number == 1
+
+
 def test_by_default_a_speech_that_was_heard_fails() -> None:
     h = harness()
     speech = broken(h)
