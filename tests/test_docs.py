@@ -17,7 +17,7 @@ from ttsmux.simulate import PROVIDERS, Simulator
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROGRAM = re.compile(r"^```python\n(import .*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = ("rest.md", "speaking.md", "barge-in.md", "metrics.md", "limits.md")
+PAGES = ("rest.md", "speaking.md", "barge-in.md", "metrics.md", "limits.md", "failover.md")
 PROGRAMS = [
     pytest.param(found[1], id=f"{page}-{number}")
     for page in PAGES
@@ -75,7 +75,11 @@ def test_the_program_with_two_providers_speaks_with_either(
     simulators: dict[str, Simulator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the second one where the first one is not there."""
-    [code] = [str(found.values[0]) for found in PROGRAMS if "Client([" in str(found.values[0])]
+    [code] = [
+        str(found.values[0])
+        for found in PROGRAMS
+        if "Client([" in str(found.values[0]) and "Simulator(" not in str(found.values[0])
+    ]
     monkeypatch.chdir(tmp_path)
     for expected in ("gradium", "xai"):
         exec(compile(code, "docs", "exec"), {"__name__": "__main__"})

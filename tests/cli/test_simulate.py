@@ -50,7 +50,7 @@ def test_faults_happen() -> None:
     faults = ("--fault", "status=503@connect:1", "--fault", "error=No voice today@request:1")
     with (
         simulated("xai", *faults) as url,
-        ttsmux.Client("xai", base_url=url, retry=once, pool=no_spares) as tts,
+        ttsmux.Client("xai", base_url=url, retry=once, pool=no_spares, fallback=None) as tts,
     ):
         with pytest.raises(ttsmux.HandshakeError, match="503"):
             tts.speak("Hello").read()

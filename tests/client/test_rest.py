@@ -30,6 +30,8 @@ from ttsmux.testing.world import KEY
 
 RATE = 24000
 PROVIDERS = tuple(KINDS)
+TOLD = ("elevenlabs", "gradium")
+"""Those whose answers say when which word is spoken, unless they are told not to."""
 LONG = " ".join(f"w{n:02}" for n in range(60))
 ONCE = RetryPolicy(attempts=1)
 
@@ -191,6 +193,9 @@ def test_after_the_first_audio_it_fails(
 
     async def script(world: World) -> None:
         take = await world.speak(LONG).rest()
+        if fault == "drop-end" and provider in TOLD:
+            take.said()  # the times prove that all of it came
+            return
         take.failed(kind).began()
         assert type(take.error) is kind
         # Counted when it failed: a reader may have had a part of it still to fetch.

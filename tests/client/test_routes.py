@@ -18,7 +18,7 @@ from ttsmux.simulate import Simulator
 from ttsmux.simulate.engines.tone import decode
 from ttsmux.testing.sound import is_whole
 
-TEXT = "One two three four"
+TEXT = "One two three"
 PROVIDERS = ("elevenlabs", "gradium", "kugelaudio", "sm", "xai")
 TOLD = ("elevenlabs", "gradium")
 """Those whose words are told with them; others tell of each behind it, or not at all."""
@@ -130,11 +130,11 @@ def cut_everywhere(runtime: str, provider: str, *, lag: int) -> None:
         with ExitStack() as stack:
             cable = Cable(w.sim.url)
             stack.callback(cable.close)
+            cabled = w.make_client(base_url=cable.url)
             for chunk in range(1 + lag, count - 1):
                 # It says so much and no more, and nothing happens before that is read.
                 number = len(w.records("generation")) + 1
                 w.sim.inject(f"stall@request:{number},chunk:{chunk}")
-                cabled = w.make_client(base_url=cable.url)
                 take = w.listen(w.stage.speak(cabled, TEXT, {}), TEXT)
                 await take.read(chunk - lag)
                 core, size = take.speech._core, sum(len(c.data) for c in whole.chunks[:chunk])
@@ -142,8 +142,8 @@ def cut_everywhere(runtime: str, provider: str, *, lag: int) -> None:
                 cable.cut()
                 await take.rest()
                 approximate = went_on(take)
-                await w.stage.close(cabled)
                 exact += not approximate
+            await w.stage.close(cabled)
         assert exact or provider not in TOLD
 
     exact = 0

@@ -27,11 +27,13 @@ ONCE = RetryPolicy(attempts=1)
 
 
 def threaded(url: str, **settings: object) -> Client:
-    return Client("xai", base_url=url, api_key=KEY, pool=ALONE, **settings)  # type: ignore[arg-type]
+    alone: dict[str, Any] = {"pool": ALONE, "fallback": None, **settings}
+    return Client("xai", base_url=url, api_key=KEY, **alone)
 
 
 def client_of(url: str, **settings: object) -> AsyncClient:
-    return AsyncClient("xai", base_url=url, api_key=KEY, pool=ALONE, **settings)  # type: ignore[arg-type]
+    alone: dict[str, Any] = {"pool": ALONE, "fallback": None, **settings}
+    return AsyncClient("xai", base_url=url, api_key=KEY, **alone)
 
 
 # --- a peer that takes nothing --------------------------------------------------------------------

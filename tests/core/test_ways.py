@@ -97,7 +97,7 @@ def served(harness: Harness, speech: Speech) -> Connection:
         ConnectTimeout("x"),
         DNSError("x"),
         FirstAudioTimeout("x"),
-        HandshakeError("x", status=426),
+        HandshakeError("x", status=426, retryable=False),
         RemoteProtocolError("x"),
         StallTimeout("x"),
         TruncatedAudio("x"),
@@ -113,6 +113,8 @@ def test_what_is_of_sockets_may_not_be_of_requests(error: Error) -> None:
     [
         AuthError("x"),
         ConfigError("x"),
+        ConnectError("x", retryable=False),
+        ConnectionLost("x", code=1008, retryable=False),
         EmptyAudio("x"),
         GenerationError("x"),
         NotFoundError("x"),
@@ -299,6 +301,21 @@ def test_http_helps_after_another_provider_if_it_may() -> None:
         h.read(speech)
 
 
+def test_each_of_several_that_stand_in_is_looked_at() -> None:
+    """The first of them takes no such voice, the second one is of a provider that was not told."""
+    routes = [
+        Route(adapter=Sockets()),
+        Route(adapter=Sockets(line="other")),
+        Route(adapter=Body(shape=REQUEST), fallback_for=0),
+        Route(adapter=Body(shape=REQUEST, line="other"), fallback_for=1),
+    ]
+    h = Harness(routes=routes)
+    speech = h.speak("Hello.", voice="shy")
+    gone(h)
+    gone(h)
+    assert served(h, speech).plan.number == 3
+
+
 def test_a_stand_in_for_a_route_that_was_not_tried_is_not_taken() -> None:
     """After a break, its own voice goes on, or none."""
     routes = [Route(adapter=Toy()), Route(adapter=Body(shape=REQUEST), fallback_for=7)]
@@ -411,6 +428,23 @@ def test_nobody_hears_two_voices_in_one_speech() -> None:
     h.advance(0.5)
     gone(h, times=2)
     assert speech.plan.number == 2
+
+
+def test_nor_the_voice_over_http_of_a_provider_that_was_left_before() -> None:
+    """The one that was heard has no such surface."""
+    h = harness(other=True, config=RESUME)
+    speech = h.speak("Hello.")
+    gone(h)
+    conn = served(h, speech)
+    assert conn.plan.number == 1
+    h.audio(speech)
+    assert h.hear(speech)
+    h.drop(conn)
+    h.advance(0.5)
+    gone(h, times=2)
+    with pytest.raises(ConnectError):
+        h.read(speech)
+    assert speech.plan.number == 1
 
 
 def test_by_default_a_speech_that_was_heard_fails() -> None:

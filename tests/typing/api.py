@@ -59,6 +59,15 @@ def making_clients() -> None:
         ssl_context=ssl.create_default_context(),
     )
     Client("xai", api_key=key, interrupt="cancel", proxy="http://proxy.example:3128")
+    Client(
+        [Gradium(voice="v"), XAI()],
+        base_url={"gradium": "wss://eu.example"},
+        headers={"xai": {"X-Team": "support"}},
+        retry=ttsmux.RetryPolicy(on_partial="resume", resumes=2),
+        fallback=None,
+    )
+    Client("xai", fallback="rest", retry=ttsmux.RetryPolicy(on_partial=ttsmux.OnPartial.RESTART))
+    Client("xai", fallback="http")  # type: ignore[arg-type]
     # An async key belongs to the async client.
     Client("xai", api_key=async_key)  # type: ignore[arg-type]
 
@@ -85,6 +94,7 @@ def speaking() -> None:
                 assert_type(chunk.start, float)
                 assert_type(chunk.seconds, float)
                 assert_type(chunk.format.rate, int)
+                assert_type(chunk.resumed, ttsmux.Resumed | None)
                 for mark in chunk.marks:
                     assert_type(mark, ttsmux.Mark)
                     print(mark.text, mark.start, mark.stop, mark.kind is ttsmux.MarkKind.WORD)

@@ -248,13 +248,13 @@ def _ink(text: str) -> int:
 
 def _place(text: str, ink: int) -> int:
     """Return where in *text* so many characters are over that are no white space."""
-    if ink <= 0:
-        return 0
+    at = 0
     for found in _INKED.finditer(text):
-        ink -= found.end() - found.start()
         if ink <= 0:
-            return found.end() + ink
-    return len(text)
+            break
+        at = min(found.end(), found.start() + ink)
+        ink -= found.end() - found.start()
+    return at
 
 
 class AudioLedger:

@@ -16,10 +16,9 @@ from ..errors import (
     ConnectionLost,
     Error,
     FirstAudioTimeout,
-    ProxyError,
+    HandshakeError,
     RemoteProtocolError,
     StallTimeout,
-    TLSError,
 )
 from .route import Plan
 
@@ -32,13 +31,18 @@ _OF_SOCKETS = (
     StallTimeout,
 )
 """What a request may not meet, for something on the way may not let WebSockets through."""
-_OF_EITHER = (ProxyError, TLSError)
-"""Of those, what it would meet again: the same certificate, the same proxy."""
 
 
 def may_help_over_http(error: Error) -> bool:
-    """Return whether a request may do where a WebSocket met *error*."""
-    return isinstance(error, _OF_SOCKETS) and not isinstance(error, _OF_EITHER)
+    """
+    Return whether a request may do where a WebSocket met *error*.
+
+    An upgrade that is refused for good may have been refused by somebody on the way; what else no
+    retry would help is the same over HTTP: a certificate, a proxy, a policy of the provider's.
+    """
+    if isinstance(error, HandshakeError):
+        return True
+    return isinstance(error, _OF_SOCKETS) and error.retryable
 
 
 class Ways:
