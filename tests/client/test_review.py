@@ -309,6 +309,9 @@ async def test_a_child_process_may_only_close(
             patch.setattr(os, "getpid", lambda: -1)
             with pytest.raises(ttsmux.ForkedProcess):
                 speech.interrupt()
+            for use in (client.voices, client.drain, client.prewarm):
+                with pytest.raises(ttsmux.ForkedProcess):
+                    await use()
             await client.aclose()
         assert await speech.read()
 

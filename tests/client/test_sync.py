@@ -163,7 +163,8 @@ with Simulator("xai") as sim, ttsmux.Client("xai", base_url=sim.url, api_key="k"
     child = os.fork()
     if not child:
         code = 1
-        for use in (lambda: client.speak("hello"), client.prewarm, client.__enter__):
+        speak = lambda: client.speak("hello")
+        for use in (speak, client.prewarm, client.voices, client.drain, client.__enter__):
             try:
                 use()
             except ttsmux.ForkedProcess as exc:

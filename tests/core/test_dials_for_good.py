@@ -70,3 +70,16 @@ def test_what_may_pass_is_tried_again() -> None:
     harness.speak("Hello. ")
     fail_all(harness, ConnectError("away"))
     assert dials_in_an_hour(harness, ConnectError("away")) > 10
+
+
+def test_a_prewarm_is_worth_a_try_too() -> None:
+    """Once the wait after the failure is over, though no spare waits for that."""
+    harness = Harness(SEQUENTIAL, settings(min_idle=0))
+    harness.speak("Hello. ")
+    fail_all(harness, TLSError("expired"))
+    ticket = harness.prewarm(1)
+    assert not dialling(harness), "it has just failed"
+    harness.advance(3.0)
+    assert len(dialling(harness)) == 1
+    fail_all(harness, TLSError("expired"))
+    assert isinstance(ticket.error, TLSError)

@@ -241,8 +241,10 @@ def test_the_variables_of_a_callable_key_are_not_shown(runtime: str) -> None:
         assert CANARY not in shown(take.error)
         assert "api_key raised LookupError" in str(take.error)
         assert isinstance(take.error.__cause__, LookupError)
+        unlisted = await listed(w)
+        assert "api_key raised LookupError" in unlisted and CANARY not in unlisted
 
-    play(runtime, "gradium", script, client={"api_key": vault})
+    play(runtime, "xai", script, client={"api_key": vault})
 
 
 # --- several providers ----------------------------------------------------------------------------

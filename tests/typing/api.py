@@ -194,3 +194,21 @@ def constants() -> None:
     assert_type(ttsmux.__version__, str)
     assert_type(ttsmux.AudioFormat.parse("pcm_24000"), ttsmux.AudioFormat)
     assert_type(ttsmux.Interrupt("mute"), ttsmux.Interrupt)
+
+
+# --- beside speaking ------------------------------------------------------------------------------
+
+
+def voices_and_the_end(tts: Client) -> None:
+    assert_type(tts.voices(), tuple[ttsmux.Voice, ...])
+    for voice in tts.voices(timeout=3.0):
+        tts.speak("Hello.", voice=voice.id, deadline=2.0)
+        assert_type(voice.languages, tuple[str, ...])
+    assert_type(tts.drain(timeout=10.0), bool)
+    tts.speak("Hello.", deadline="soon")  # type: ignore[arg-type]
+
+
+async def the_same_async(tts: AsyncClient) -> None:
+    assert_type(await tts.voices(), tuple[ttsmux.Voice, ...])
+    assert_type(await tts.drain(), bool)
+    tts.speak(tokens(), deadline=2.0)

@@ -135,7 +135,7 @@ class Lane:
         return None if self._pool.closing else min(due, default=None)
 
     def _clocks(self) -> Iterable[float]:
-        if self.line or not self.blocked:
+        if self.line or self.prewarms or not self.blocked:
             yield self.not_before
             yield self.spares_from
             yield self.breaker.until

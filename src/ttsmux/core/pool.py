@@ -564,9 +564,9 @@ class Pool:
         return self._when_empty()
 
     def close(self, now: float) -> Ticket:
-        """Fail what is speaking, hang up everything. Audio that has all come may still be read."""
-        self.draining = True
-        for speech in list(self.unreceived):
+        """Fail what is speaking, hang up everything. What was drained may still be read."""
+        failing, self.draining = self.unreceived if self.draining else self.speeches, True
+        for speech in list(failing):
             speech.fail(ClosedError("the client was closed", phase="close"), now)
         self._hang_up(now)
         return self._when_empty()
