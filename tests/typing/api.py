@@ -60,6 +60,9 @@ def making_clients() -> None:
     )
     Client("xai", api_key=key, interrupt="cancel", proxy="http://proxy.example:3128")
     # An async key belongs to the async client.
+    Client("xai", telemetry=False)
+    Client("xai", telemetry=ttsmux.Telemetry(tracer_provider=None))
+    Client("xai", telemetry="yes")  # type: ignore[arg-type]
     Client("xai", api_key=async_key)  # type: ignore[arg-type]
 
 
@@ -89,6 +92,9 @@ def speaking() -> None:
                     assert_type(mark, ttsmux.Mark)
                     print(mark.text, mark.start, mark.stop, mark.kind is ttsmux.MarkKind.WORD)
         print(speech.metrics.ttfa, speech.metrics.connection_reused, speech.metrics.attempts)
+        assert_type(speech.metrics.queue, float | None)
+        assert_type(speech.metrics.gaps, int)
+        assert_type(speech.explain(), str)
         if speech.outcome is ttsmux.Outcome.COMPLETED:
             print(speech.marks, speech.format)
         assert_type(tts.speak(pieces()).read(), bytes)
