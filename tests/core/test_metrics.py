@@ -67,6 +67,15 @@ def test_text_that_is_there_at_once_is_not_waited_for() -> None:
     assert whole.metrics().text_wait == 0.0
 
 
+def test_more_text_before_the_first_audio_is_not_waited_for() -> None:
+    """The provider has something to say, though nothing has come of it yet."""
+    harness = opened(MULTIPLEXED)
+    speech = harness.speak("Hello. ", end=False)
+    harness.advance(0.25)
+    harness.write(speech, "World. ")
+    assert speech.metrics().text_wait == 0.0
+
+
 def test_text_that_comes_after_the_audio_ran_out_was_waited_for() -> None:
     """Only from when there was nothing left to play."""
     harness = opened(MULTIPLEXED)
@@ -392,6 +401,24 @@ def test_an_attempt_that_failed_is_wasted() -> None:
     assert said(speech.metrics()) == (14, 7, 7)
 
 
+def test_of_a_speech_in_turns_only_the_one_that_failed_is_wasted() -> None:
+    """What was said before it was heard."""
+    harness = opened(TURNS)
+    speech = harness.speak("Hello. ", end=False)
+    harness.flush(speech)
+    harness.audio(speech)
+    harness.done(speech)
+    harness.hear(speech)
+    harness.write(speech, "And more. ")
+    harness.end(speech)
+    harness.say(harness.on(speech), f"error {harness.id(speech)} generation busy")
+    harness.advance(1.0)
+    harness.audio(speech)
+    harness.done(speech)
+    harness.finish(speech)
+    assert said(speech.metrics()) == (27, 17, 10)
+
+
 def test_what_was_not_heard_of_an_interrupted_speech_is_wasted() -> None:
     harness = opened(MULTIPLEXED)
     speech = harness.speak("Hello world. Goodbye world. ")
@@ -442,6 +469,21 @@ def test_what_the_first_provider_was_sent_is_wasted_when_the_next_one_speaks() -
     metrics = speech.metrics()
     assert said(metrics) == (14, 7, 7)
     assert (metrics.gaps, metrics.leading_silence) == (0, 0.0)
+
+
+def test_the_next_provider_may_speak_another_format() -> None:
+    """Its audio is as long as that says, and its silence is not looked for."""
+    shapes = [Toy(shape=MULTIPLEXED), Toy(shape=MULTIPLEXED, line="b", format="mulaw_8000")]
+    harness = Harness(routes=[Route(adapter=adapter) for adapter in shapes])
+    speech = harness.speak("Hello. ")
+    harness.up()
+    harness.say(harness.on(speech), f"error {harness.id(speech)} generation bad!")
+    harness.up()
+    harness.audio(speech, b"\xff" * 8000)
+    harness.advance(0.9)
+    harness.audio(speech, b"\xff" * 8000)
+    metrics = speech.metrics()
+    assert (metrics.gaps, metrics.leading_silence) == (0, None)
 
 
 def test_text_that_is_forgotten_was_heard_all_the_same() -> None:

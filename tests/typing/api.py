@@ -69,6 +69,9 @@ def making_clients() -> None:
     Client("xai", fallback="rest", retry=ttsmux.RetryPolicy(on_partial=ttsmux.OnPartial.RESTART))
     Client("xai", fallback="http")  # type: ignore[arg-type]
     # An async key belongs to the async client.
+    Client("xai", telemetry=False)
+    Client("xai", telemetry=ttsmux.Telemetry(tracer_provider=None))
+    Client("xai", telemetry="yes")  # type: ignore[arg-type]
     Client("xai", api_key=async_key)  # type: ignore[arg-type]
 
 
@@ -99,6 +102,9 @@ def speaking() -> None:
                     assert_type(mark, ttsmux.Mark)
                     print(mark.text, mark.start, mark.stop, mark.kind is ttsmux.MarkKind.WORD)
         print(speech.metrics.ttfa, speech.metrics.connection_reused, speech.metrics.attempts)
+        assert_type(speech.metrics.queue, float | None)
+        assert_type(speech.metrics.gaps, int)
+        assert_type(speech.explain(), str)
         if speech.outcome is ttsmux.Outcome.COMPLETED:
             print(speech.marks, speech.format)
         assert_type(tts.speak(pieces()).read(), bytes)

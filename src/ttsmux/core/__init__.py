@@ -50,6 +50,9 @@ that moves away needs no attention until the old instant comes. One that comes *
 announced with `touch`; forgetting that is the mistake to look for when a deadline fires late. After
 `expire`, `deadline()` must lie in the future, or the shell's clock spins.
 
+**What is measured** a speech tells its `metrics.Timeline` as it happens. Nothing is decided by it;
+what the figures mean stands in `Metrics`.
+
 **What is coupled to what.** Connections and speeches meet in two places: the pool seats a speech
 (`Connection.begin`, then `Speech.seat`), and a generation ends (`Connection._output_end`,
 `Connection._drop`, `Connection.interrupt`). In each, the wire's side changes first: by the time the

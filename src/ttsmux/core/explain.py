@@ -22,7 +22,7 @@ _BAR = _WIDTH - _LABEL - _NUMBER - 2
 
 def explain(name: str, state: str, times: Timeline, metrics: Metrics, now: float) -> str:
     """Say how the speech called *name* has spent its time until *now*, or until it ended."""
-    phases = list(times.phases(now))
+    phases = times.phases(now)
     before = [phase for phase in phases if not phase.heard]
     after = [phase for phase in phases if phase.heard]
     lines = [f"{name}: {state}"[:_WIDTH], ""]

@@ -8,7 +8,7 @@ is given of it; `explain` draws both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from struct import unpack_from
 from typing import TYPE_CHECKING
 
@@ -291,32 +291,30 @@ class Timeline:
     def total(self) -> float | None:
         return _between(self.began, self.ended_at)
 
-    def phases(self, now: float) -> Iterator[Phase]:
-        """Go through what the time went for, from `speak()` to its end, or to *now* before that."""
+    def phases(self, now: float) -> Sequence[Phase]:
+        """Return what the time went for, from `speak()` to its end, or to *now* before that."""
         whole = (now if self.ended_at is None else min(now, self.ended_at)) - self.began
         at = 0.0
+        phases = []
         for name, until, heard in self._ends():
             end = whole if until is None else min(max(until - self.began, at), whole)
-            yield Phase(name, at, end, heard)
+            phases.append(Phase(name, at, end, heard))
             at = end
             if until is None:
-                return
+                break
+        return phases
 
-    def _ends(self) -> Iterator[tuple[str, float | None, bool]]:
-        """Go through when each phase ended, None if it has not: no phase comes after that one."""
-        yield "text", self.wanted_at, False
+    def _ends(self) -> Sequence[tuple[str, float | None, bool]]:
+        """Return when each phase ended, None if it has not: no phase comes after that one."""
+        ends: list[tuple[str, float | None, bool]] = [("text", self.wanted_at, False)]
         if self.dial is not None:
             began, up, ready = self.dial
-            yield "queue", began, False
-            yield "dial", up, False
-            yield "setup", ready, False
-        yield "queue", self.seated_at, False
+            ends += [("queue", began, False), ("dial", up, False), ("setup", ready, False)]
+        ends.append(("queue", self.seated_at, False))
         if self.tried_at != self.seated_at:
-            yield "retries", self.tried_at, False
-        yield "provider", self.arrived_at, False
-        yield "pick-up", self.heard_at, False
-        yield "streaming", self.received_at, True
-        yield "reading", None, True
+            ends.append(("retries", self.tried_at, False))
+        ends += [("provider", self.arrived_at, False), ("pick-up", self.heard_at, False)]
+        return [*ends, ("streaming", self.received_at, True), ("reading", self.ended_at, True)]
 
 
 _Before = tuple[int, tuple[int, float, float], tuple[float, float | None, int, bool]]
