@@ -74,6 +74,8 @@ class Grant:
 class _Turn:
     traits: Traits
     since: float
+    urgent: bool = False
+    """Whether there is something to say."""
     called: float | None = None
     """Since when it is its turn, if it is."""
 
@@ -83,8 +85,8 @@ class Demand:
     """Another client waits for a connection, and one of this client's would serve it."""
 
     since: float
-    fewer: bool
-    """Whether who waits has fewer of them."""
+    insists: bool
+    """Whether who waits has something to say, and fewer connections."""
 
 
 class _Pot:
@@ -116,15 +118,17 @@ class _Pot:
         del self.held[grant]
         return False
 
-    def join(self, member: Member, traits: Traits, now: float) -> bool:
-        """Have *member* wait; return whether it did not before."""
+    def join(self, member: Member, traits: Traits, now: float, *, urgent: bool) -> bool:
+        """Have *member* wait; return whether that is news to those who could make room."""
         turn = self.queue.get(member)
         if turn is None:
-            self.queue[member] = _Turn(traits, now)
+            self.queue[member] = _Turn(traits, now, urgent)
             return True
         # It came; there is less room than when it was called.
         turn.traits, turn.called = traits, None
-        return False
+        more = urgent and not turn.urgent
+        turn.urgent = turn.urgent or urgent
+        return more
 
     def leave(self, member: Member) -> list[Member]:
         """Have *member* wait no more; return those who move up."""
@@ -278,13 +282,13 @@ class Quota:
             return pot.room(traits, self._now) <= pot.ahead(member)
 
     def connect(
-        self, member: Member, traits: Traits, now: float, *, wait: bool
+        self, member: Member, traits: Traits, now: float, *, wait: bool, urgent: bool
     ) -> tuple[Grant | None, list[Member]]:
         """
         Return a grant for a connection, or None if there is none to be had now.
 
-        Then *member* waits, and those who hold one may give it up; or, if it is not to *wait*, it
-        is told when there is one that nobody waits for.
+        Then *member* waits, and those who hold one may give it up, the more so if it is *urgent*;
+        or, if it is not to *wait*, it is told when there is one that nobody waits for.
         """
         with self._lock:
             now, found = self._at(now)
@@ -294,7 +298,7 @@ class Quota:
                 return grant, _told(found, member)
             if not wait:
                 pot.wishes[member] = traits
-            elif pot.join(member, traits, now):
+            elif pot.join(member, traits, now, urgent=urgent):
                 found += pot.held.values()
             return None, _told(found + self._call(now), member)
 
@@ -307,7 +311,7 @@ class Quota:
             grant = Grant()
             if self.generations.take(member, grant, traits, now):
                 return grant, _told(found, member)
-            self.generations.join(member, traits, now)
+            self.generations.join(member, traits, now, urgent=True)
             return None, _told(found + self._call(now), member)
 
     def give_back(self, member: Member, grants: Iterable[Grant], now: float) -> list[Member]:
@@ -351,7 +355,8 @@ class Quota:
                 coming = max(0.0, pot.room(turn.traits, self._now)) + len(pot.promised)
                 if other is not member and place >= coming:
                     holders = list(pot.held.values())
-                    return Demand(turn.since, holders.count(other) < holders.count(member))
+                    fewer = holders.count(other) < holders.count(member)
+                    return Demand(turn.since, turn.urgent and fewer)
             return None
 
     def promise(self, grant: Grant) -> None:
