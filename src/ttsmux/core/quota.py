@@ -19,8 +19,8 @@ waits for anybody, and there can be no deadlock. It must be one that its own thr
 for a signal handler may come in the middle and speak with another client.
 
 **Tears.** That, and a KeyboardInterrupt, may come between any two lines. So what is counted is
-lengths of dicts, each changed in one step, and what is taken is taken first and looked at then:
-whatever comes between, there is never one too many.
+lengths of dicts, each changed in one step and gone through as a copy, and what is taken is taken
+first and looked at then: whatever comes between, there is never one too many.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _Pot:
 
     def ahead(self, member: Member) -> int:
         """Count those whose turn comes before that of *member*."""
-        for place, other in enumerate(self.queue):
+        for place, other in enumerate(list(self.queue)):
             if other is member:
                 return place
         return len(self.queue)
@@ -143,16 +143,17 @@ class _Pot:
 
     def forget(self, member: Member) -> list[Member]:
         """Take back all that *member* holds; return those who wait."""
-        for grant in [grant for grant, holder in self.held.items() if holder is member]:
-            self.give_back(grant)
+        for grant, holder in list(self.held.items()):
+            if holder is member:
+                self.give_back(grant)
         self.queue.pop(member, None)
         return list(self.queue)
 
     def call(self, now: float) -> list[Member]:
         """Return those whose turn it is now, and those who are passed over."""
-        late = [m for m, turn in self.queue.items() if _past(turn.called, now)]
+        late = [m for m, turn in list(self.queue.items()) if _past(turn.called, now)]
         found = [*late, *(other for member in late for other in self.leave(member))]
-        for place, (member, turn) in enumerate(self.queue.items()):
+        for place, (member, turn) in enumerate(list(self.queue.items())):
             if turn.called is None and place < self.room(turn.traits, now):
                 turn.called = now
                 found.append(member)
@@ -181,10 +182,10 @@ class _Connections(_Pot):
     def call(self, now: float) -> list[Member]:
         found = super().call(now)
         if not self.queue:
-            able = [m for m, traits in self.wishes.items() if self.room(traits, now) > 0]
-            for member in able:
-                del self.wishes[member]
-            found += able
+            for member, traits in list(self.wishes.items()):
+                if self.room(traits, now) > 0:
+                    self.wishes.pop(member, None)
+                    found.append(member)
         return found
 
 
@@ -351,7 +352,7 @@ class Quota:
         """Return who is first to need a connection that *member* might give up, if anybody is."""
         with self._lock:
             pot = self.connections
-            for place, (other, turn) in enumerate(pot.queue.items()):
+            for place, (other, turn) in enumerate(list(pot.queue.items())):
                 coming = max(0.0, pot.room(turn.traits, self._now)) + len(pot.promised)
                 if other is not member and place >= coming:
                     holders = list(pot.held.values())
