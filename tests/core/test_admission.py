@@ -300,6 +300,7 @@ def test_a_client_that_never_rests_makes_room_after_a_second() -> None:
     a, b = (town.client(traits(SEQUENTIAL, connections=2), PATIENT) for _ in range(2))
     first, _second = speaking(a, 2)
     a.speak("And on. ")
+    town.advance(0.3)
     b.speak("Me too. ")
     town.advance(0.99)
     assert not a.doomed() and not b.wires
@@ -308,6 +309,43 @@ def test_a_client_that_never_rests_makes_room_after_a_second() -> None:
     done(a, first)
     hung_up(a)
     assert len(b.wires) == 1 and len(a.wires) == 2
+    town.check()
+
+
+def test_clients_with_nothing_to_say_yet_leave_each_other_alone() -> None:
+    """A connection that a speech without text waits on goes to one with text, and to no other."""
+    town = Town()
+    a, b = (town.client(traits(QUIET, connections=1), PATIENT) for _ in range(2))
+    a.speak()
+    up(a)
+    silent = b.speak()
+    town.advance(5.0)
+    assert not a.doomed() and not b.wires
+    b.write(silent, "Here it is. ")
+    town.settle()
+    assert a.doomed() == ["another client needs the room"]
+    hung_up(a)
+    assert len(b.wires) == 1
+    town.check()
+
+
+def test_who_may_not_speak_yet_keeps_its_connections() -> None:
+    """What waits for a request keeps its seat; whoever took it could not speak sooner."""
+    town = Town()
+    shape = traits(QUIET, connections=1, requests_per_minute=1)
+    a, b = (town.client(shape, PATIENT) for _ in range(2))
+    (first,) = speaking(a)
+    done(a, first)
+    second = a.speak("Two. ")
+    b.speak("Three. ")
+    town.advance(PERIOD - 1.0)
+    assert not a.doomed() and second.state is SpeechState.WAITING
+    town.advance(1.0)
+    assert second.state is SpeechState.SPEAKING
+    assert a.doomed() == ["another client needs the room"]
+    done(a, second)
+    hung_up(a)
+    assert len(b.wires) == 1
     town.check()
 
 
@@ -482,10 +520,10 @@ def test_a_turn_lasts_by_the_clock_that_is_ahead() -> None:
     """A clock that lags does not make another client's turn any shorter."""
     shape, quota = traits(connections=1), Quota()
     a, b, c = (Member(quota) for _ in range(3))
-    grant, _ = quota.connect(a, shape, 100.0, wait=True)
+    grant, _ = quota.connect(a, shape, 100.0, wait=True, urgent=True)
     assert grant is not None
-    quota.connect(b, shape, 100.0, wait=True)
-    quota.connect(c, shape, 100.0, wait=True)
+    quota.connect(b, shape, 100.0, wait=True, urgent=True)
+    quota.connect(c, shape, 100.0, wait=True, urgent=True)
     assert quota.give_back(a, [grant], 100.0 - TURN) == [b]
     assert quota.look(c, 100.0) == []
     assert [*quota.connections.queue] == [b, c]
@@ -497,13 +535,13 @@ def test_who_came_in_time_keeps_its_place() -> None:
     """Who is called, and finds that a client with other limits was faster, is not passed over."""
     strict, generous, quota = traits(connections=1), traits(connections=9), Quota()
     a, b, c, d = (Member(quota) for _ in range(4))
-    grant, _ = quota.connect(a, strict, 0.0, wait=True)
+    grant, _ = quota.connect(a, strict, 0.0, wait=True, urgent=True)
     assert grant is not None
-    quota.connect(b, strict, 0.0, wait=True)
-    quota.connect(c, strict, 0.0, wait=True)
+    quota.connect(b, strict, 0.0, wait=True, urgent=True)
+    quota.connect(c, strict, 0.0, wait=True, urgent=True)
     quota.give_back(a, [grant], 1.0)
-    faster, _ = quota.connect(d, generous, 1.0, wait=True)
-    assert faster is not None and quota.connect(b, strict, 1.1, wait=True)[0] is None
+    faster, _ = quota.connect(d, generous, 1.0, wait=True, urgent=True)
+    assert faster is not None and quota.connect(b, strict, 1.1, wait=True, urgent=True)[0] is None
     quota.look(c, 1.0 + 2 * TURN)
     assert [*quota.connections.queue] == [b, c]
     b.news = False
@@ -1017,12 +1055,12 @@ def cut_short(what: str, line: int) -> bool:
     """Tear *what* at its *line*-th step, and see that all is well; tell if it had as many."""
     shape, quota = traits(connections=2, generations=2), Quota()
     torn, other = Member(quota), Member(quota)
-    mine, _ = quota.connect(torn, shape, 0.0, wait=True)
+    mine, _ = quota.connect(torn, shape, 0.0, wait=True, urgent=True)
     voice, _ = quota.speak(torn, shape, 0.0)
     assert mine is not None and voice is not None
     grants: list[Grant] = [mine, voice]
     calls: dict[str, Callable[[], object]] = {
-        "connect": lambda: quota.connect(torn, shape, 1.0, wait=True),
+        "connect": lambda: quota.connect(torn, shape, 1.0, wait=True, urgent=True),
         "speak": lambda: quota.speak(torn, shape, 1.0),
         "give back": lambda: quota.give_back(torn, grants, 1.0),
         "leave": lambda: quota.leave(torn, 1.0, connections=True, generations=True),
@@ -1030,7 +1068,7 @@ def cut_short(what: str, line: int) -> bool:
     }
     was_torn = torn_at(line, calls[what])
     for _ in range(3):
-        quota.connect(other, shape, 2.0, wait=True)
+        quota.connect(other, shape, 2.0, wait=True, urgent=True)
         quota.speak(other, shape, 2.0)
     assert len(quota.connections.held) <= 2 and len(quota.generations.held) <= 2
     quota.left.append(torn)
@@ -1038,7 +1076,7 @@ def cut_short(what: str, line: int) -> bool:
     assert torn not in [*quota.connections.held.values(), *quota.generations.held.values()]
     assert torn not in [*quota.connections.queue, *quota.generations.queue]
     for _ in range(2):
-        quota.connect(other, shape, 4.0, wait=True)
+        quota.connect(other, shape, 4.0, wait=True, urgent=True)
         quota.speak(other, shape, 4.0)
     assert len(quota.connections.held) == len(quota.generations.held) == 2
     return was_torn

@@ -57,8 +57,9 @@ class Desk:
     # --- asking -----------------------------------------------------------------------------------
 
     def dial(self, lane: Lane, number: int, now: float, *, wait: bool) -> bool:
-        quota, traits = self.member.quota, lane.plan.traits
-        grant, told = quota.connect(self.member, traits, now + self.member.skew, wait=wait)
+        quota, traits, at = self.member.quota, lane.plan.traits, now + self.member.skew
+        urgent = bool(lane.line.urgent)
+        grant, told = quota.connect(self.member, traits, at, wait=wait, urgent=urgent)
         self._tell(told)
         if grant is None:
             return False
@@ -156,15 +157,19 @@ class Desk:
         """
         Give up connections for another client that waits for one.
 
-        One that is idle; or, for a client that has fewer and has waited for long enough, the one
-        that will be the first to be done.
+        One that is idle; or, for a client that has something to say, has fewer of them and has
+        waited for long enough, the one that will be the first to be done.
         """
         quota = self.member.quota
         while (demand := quota.demand(self.member)) is not None:
             mine = [conn for conn in self._pool.connections if conn.number in self.connections]
             idle = [conn for conn in mine if conn.idle and not conn.lane.line]
             goes = min(idle, key=lambda conn: conn.idle_since, default=None)
-            if goes is None and demand.fewer and now + self.member.skew >= demand.since + PATIENCE:
+            if (
+                goes is None
+                and demand.insists
+                and now + self.member.skew >= demand.since + PATIENCE
+            ):
                 # With none of those that may not speak yet: who waits could not either.
                 able = [conn for conn in mine if conn.live or conn.lane not in self.refused]
                 busy = [conn for conn in able if conn.retirable]

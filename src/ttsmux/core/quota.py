@@ -19,8 +19,8 @@ waits for anybody, and there can be no deadlock. It must be one that its own thr
 for a signal handler may come in the middle and speak with another client.
 
 **Tears.** That, and a KeyboardInterrupt, may come between any two lines. So what is counted is
-lengths of dicts, each changed in one step, and what is taken is taken first and looked at then:
-whatever comes between, there is never one too many.
+lengths of dicts, each changed in one step and gone through as a copy, and what is taken is taken
+first and looked at then: whatever comes between, there is never one too many.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ class Grant:
 class _Turn:
     traits: Traits
     since: float
+    urgent: bool = False
+    """Whether there is something to say."""
     called: float | None = None
     """Since when it is its turn, if it is."""
 
@@ -83,8 +85,8 @@ class Demand:
     """Another client waits for a connection, and one of this client's would serve it."""
 
     since: float
-    fewer: bool
-    """Whether who waits has fewer of them."""
+    insists: bool
+    """Whether who waits has something to say, and fewer connections."""
 
 
 class _Pot:
@@ -102,7 +104,7 @@ class _Pot:
 
     def ahead(self, member: Member) -> int:
         """Count those whose turn comes before that of *member*."""
-        for place, other in enumerate(self.queue):
+        for place, other in enumerate(list(self.queue)):
             if other is member:
                 return place
         return len(self.queue)
@@ -116,15 +118,17 @@ class _Pot:
         del self.held[grant]
         return False
 
-    def join(self, member: Member, traits: Traits, now: float) -> bool:
-        """Have *member* wait; return whether it did not before."""
+    def join(self, member: Member, traits: Traits, now: float, *, urgent: bool) -> bool:
+        """Have *member* wait; return whether that is news to those who could make room."""
         turn = self.queue.get(member)
         if turn is None:
-            self.queue[member] = _Turn(traits, now)
+            self.queue[member] = _Turn(traits, now, urgent)
             return True
         # It came; there is less room than when it was called.
         turn.traits, turn.called = traits, None
-        return False
+        more = urgent and not turn.urgent
+        turn.urgent = turn.urgent or urgent
+        return more
 
     def leave(self, member: Member) -> list[Member]:
         """Have *member* wait no more; return those who move up."""
@@ -139,16 +143,17 @@ class _Pot:
 
     def forget(self, member: Member) -> list[Member]:
         """Take back all that *member* holds; return those who wait."""
-        for grant in [grant for grant, holder in self.held.items() if holder is member]:
-            self.give_back(grant)
+        for grant, holder in list(self.held.items()):
+            if holder is member:
+                self.give_back(grant)
         self.queue.pop(member, None)
         return list(self.queue)
 
     def call(self, now: float) -> list[Member]:
         """Return those whose turn it is now, and those who are passed over."""
-        late = [m for m, turn in self.queue.items() if _past(turn.called, now)]
+        late = [m for m, turn in list(self.queue.items()) if _past(turn.called, now)]
         found = [*late, *(other for member in late for other in self.leave(member))]
-        for place, (member, turn) in enumerate(self.queue.items()):
+        for place, (member, turn) in enumerate(list(self.queue.items())):
             if turn.called is None and place < self.room(turn.traits, now):
                 turn.called = now
                 found.append(member)
@@ -177,10 +182,10 @@ class _Connections(_Pot):
     def call(self, now: float) -> list[Member]:
         found = super().call(now)
         if not self.queue:
-            able = [m for m, traits in self.wishes.items() if self.room(traits, now) > 0]
-            for member in able:
-                del self.wishes[member]
-            found += able
+            for member, traits in list(self.wishes.items()):
+                if self.room(traits, now) > 0:
+                    self.wishes.pop(member, None)
+                    found.append(member)
         return found
 
 
@@ -278,13 +283,13 @@ class Quota:
             return pot.room(traits, self._now) <= pot.ahead(member)
 
     def connect(
-        self, member: Member, traits: Traits, now: float, *, wait: bool
+        self, member: Member, traits: Traits, now: float, *, wait: bool, urgent: bool
     ) -> tuple[Grant | None, list[Member]]:
         """
         Return a grant for a connection, or None if there is none to be had now.
 
-        Then *member* waits, and those who hold one may give it up; or, if it is not to *wait*, it
-        is told when there is one that nobody waits for.
+        Then *member* waits, and those who hold one may give it up, the more so if it is *urgent*;
+        or, if it is not to *wait*, it is told when there is one that nobody waits for.
         """
         with self._lock:
             now, found = self._at(now)
@@ -294,7 +299,7 @@ class Quota:
                 return grant, _told(found, member)
             if not wait:
                 pot.wishes[member] = traits
-            elif pot.join(member, traits, now):
+            elif pot.join(member, traits, now, urgent=urgent):
                 found += pot.held.values()
             return None, _told(found + self._call(now), member)
 
@@ -307,7 +312,7 @@ class Quota:
             grant = Grant()
             if self.generations.take(member, grant, traits, now):
                 return grant, _told(found, member)
-            self.generations.join(member, traits, now)
+            self.generations.join(member, traits, now, urgent=True)
             return None, _told(found + self._call(now), member)
 
     def give_back(self, member: Member, grants: Iterable[Grant], now: float) -> list[Member]:
@@ -347,11 +352,12 @@ class Quota:
         """Return who is first to need a connection that *member* might give up, if anybody is."""
         with self._lock:
             pot = self.connections
-            for place, (other, turn) in enumerate(pot.queue.items()):
+            for place, (other, turn) in enumerate(list(pot.queue.items())):
                 coming = max(0.0, pot.room(turn.traits, self._now)) + len(pot.promised)
                 if other is not member and place >= coming:
                     holders = list(pot.held.values())
-                    return Demand(turn.since, holders.count(other) < holders.count(member))
+                    fewer = holders.count(other) < holders.count(member)
+                    return Demand(turn.since, turn.urgent and fewer)
             return None
 
     def promise(self, grant: Grant) -> None:
