@@ -17,7 +17,15 @@ from ttsmux.simulate import PROVIDERS, Simulator
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROGRAM = re.compile(r"^```python\n(import .*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = ("rest.md", "speaking.md", "barge-in.md", "metrics.md", "limits.md", "failover.md", "networks.md")
+PAGES = (
+    "rest.md",
+    "speaking.md",
+    "barge-in.md",
+    "metrics.md",
+    "limits.md",
+    "failover.md",
+    "networks.md",
+)
 PROGRAMS = [
     pytest.param(found[1], id=f"{page}-{number}")
     for page in PAGES

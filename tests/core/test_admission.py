@@ -874,7 +874,8 @@ class Walk:
             max_size=rng.choice((1, 3, 8)),
             acquire_timeout=10_000.0,
             timeouts={"first_audio": 9_000.0, "gap": 9_000.0, "release": 9_000.0},
-            retry={"attempts": 1000},
+            # How often a provider fails is this walk's own game.
+            retry={"attempts": 1000, "budget": None, "breaker_failures": None},
         )
         self.requests: list[float] = []
         for _ in range(rng.randint(2, 4)):
