@@ -18,6 +18,7 @@ from ..errors import ConfigError, Error, InsecureEndpoint, WrongType
 from ..settings import Interrupt, KeyLimits
 from ..text.cutting import Cutter, HoldBack
 
+_NO_LIMITS = KeyLimits()
 _SECURE = {"http": False, "https": True, "ws": False, "wss": True}
 
 
@@ -83,6 +84,8 @@ class Route:
     def limited(self, traits: Traits) -> Traits:
         """Return *traits* with the limits that the user knows better."""
         ours = self.limits
+        if ours == _NO_LIMITS:
+            return traits
         return attrs.evolve(
             traits,
             connections=ours.connections or traits.connections,
