@@ -15,7 +15,7 @@ from tests.transports.peers import Listener, Peer
 from ttsmux.adapter import Handshake, Options
 
 from .scripts import LONG
-from .stage import PROVIDERS, RUNTIMES, World, events, facts_of, play
+from .stage import PROVIDERS, RUNTIMES, World, events, facts_of, patient, play
 
 CANARY = "canary-5c1f-sings-in-the-coal-mine"
 TEXT = "nightingale"
@@ -32,7 +32,7 @@ RUNS = [
     ("nobody", {"base_url": "ws://127.0.0.1:1"}, {}),
     ("no TLS", {"base_url": "wss"}, {}),
     ("proxy", {"proxy": "http://127.0.0.1:1", "base_url": "wss://tts.example"}, {}),
-    ("late", {"timeouts": ttsmux.Timeouts(dial=0.05)}, {"handshake_ms": 200}),
+    ("late", {"timeouts": patient(dial=0.05)}, {"handshake_ms": 60_000}),
     ("midway", {}, {"faults": ["close=1011@request:1,chunk:2"]}),
     ("with a key that newlines end", {"api_key": lambda: CANARY + "\r\nX-Evil: 1"}, {}),
     ("bytes", {"api_key": lambda: CANARY.encode()}, {}),

@@ -25,7 +25,7 @@ from ..client.sync import Client, Speech
 from ..errors import Error
 from ..settings import PoolLimits, RetryPolicy
 from .bench import Message
-from .world import KEY, Server, simulator
+from .world import KEY, PATIENT, Server, simulator
 
 __all__ = ["Recording", "Spoken", "record", "spy", "with_traits"]
 
@@ -158,7 +158,9 @@ def record(
     pool, retry = PoolLimits(min_idle=0), RetryPolicy(attempts=1)
     with (
         simulator(server, faults=faults, chunk_ms=chunk_ms, **options) as sim,
-        Client(copy, base_url=sim.url, api_key=KEY, pool=pool, retry=retry) as client,
+        Client(
+            copy, base_url=sim.url, api_key=KEY, pool=pool, retry=retry, timeouts=PATIENT
+        ) as client,
     ):
         client.prewarm()
         speeches = [client.speak(text) for text in texts]
