@@ -33,8 +33,9 @@ RUNTIMES = [
 
 # Time is no property of what we test: a slow machine fails nothing. In CI the same examples come
 # every time, so that a red run is red for its change.
-hypothesis.settings.register_profile("dev", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+SLOW = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("dev", **SLOW)
+hypothesis.settings.register_profile("ci", **SLOW, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 # They need packages of the vendors, and have settings of their own: `nox -s clients`.

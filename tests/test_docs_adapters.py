@@ -16,7 +16,7 @@ from ttsmux.testing import Suite
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/adapters.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r'^```(\w+)?(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-SECONDS = 120
+SECONDS = 240
 
 
 @pytest.fixture

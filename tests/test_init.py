@@ -21,7 +21,7 @@ def run(code: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=50,
+        timeout=120,
     )
     return done.stdout.strip()
 

@@ -187,7 +187,7 @@ def test_every_test_is_looked_at(
     monkeypatch.setenv("PYTHONPATH", str(here.parent))
     pytester.makeconftest((here / "conftest.py").read_text())
     pytester.makepyfile(LEAKY)
-    result = pytester.runpytest_subprocess("--leak-grace=0.2", timeout=50)
+    result = pytester.runpytest_subprocess("--leak-grace=0.2", timeout=150)
     runtimes = 3
     result.assert_outcomes(
         passed=3 + 2 * runtimes + runtimes + 1,

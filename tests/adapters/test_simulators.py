@@ -14,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from tests._gate import Gate
 from tests.adapters.wire import begin, facts, failure, finish
 from ttsmux.adapter import (
     Adapter,
@@ -60,7 +61,7 @@ from ttsmux.simulate import PROVIDERS, Simulator
 from ttsmux.simulate.engines.tone import decode_text
 from ttsmux.simulate.log import Record
 
-TIMEOUT = 5.0
+TIMEOUT = 30.0
 KEY = "a-secret-api-key"
 VOICE = "YTpq7expH9539ERJ"
 STORY = "It is a long story that begins in a small town by the sea " * 20
@@ -594,17 +595,19 @@ def test_elevenlabs_a_text_of_just_the_limit(endpoint: str, text: str | list[str
 def test_elevenlabs_an_interruption() -> None:
     """Late audio comes under its id to its end, beside the next one."""
     f, g = begin(eleven, "g1"), begin(eleven, "g2")
-    with eleven_line(rtf=0.01) as line:
-        line.say(eleven.open(f), eleven.text(f, STORY[:300]), eleven.flush(f))
+    gate, story = Gate("long"), "Once upon a time. It is a long story by the sea."
+    with eleven_line(engine=gate) as line:
+        line.say(eleven.open(f), eleven.text(f, f"{story} "), eleven.flush(f))
         line.until(Audio)
         line.say(eleven.interrupt(f), eleven.open(g), eleven.text(g, "Of course. "))
         line.say(finish(eleven, g))
         while not data(line.heard, "g2"):
             line.hear()
+        gate.open.set()
         line.say(eleven.release(g))
         signals = line.until(OutputEnd("g1"), OutputEnd("g2"))
         assert spoken(line.heard, "g2") == "Of course."
-        assert data(signals, "g1") and spoken(line.heard, "g1") == STORY[:300].strip()
+        assert data(signals, "g1") and spoken(line.heard, "g1") == story
 
 
 @pytest.mark.parametrize(
@@ -941,7 +944,7 @@ def test_xai_an_aged_connection() -> None:
 def test_xai_an_interruption(ended: bool) -> None:
     """While the text still comes or after its end: late audio, the acknowledgement, the next."""
     gen = begin(xai)
-    with xai_line() as line:
+    with xai_line(faults=["stall@request:1,chunk:2"]) as line:
         line.say(xai.text(gen, STORY), finish(xai, gen) if ended else ())
         line.until(Audio)
         line.say(xai.interrupt(gen))
@@ -956,7 +959,7 @@ def test_xai_an_interruption(ended: bool) -> None:
 def test_xai_a_cancel_that_crosses_the_end() -> None:
     """audio.done first, then the acknowledgement; then the connection speaks again."""
     gen = begin(xai)
-    with xai_line(faults=["late-ack@request:1=300"]) as line:
+    with xai_line(faults=["late-ack@request:1=end"]) as line:
         line.say(whole(xai, gen, "Short."), xai.interrupt(gen))
         signals = line.until(CancelAck())
         ends = [signal for signal in signals if not isinstance(signal, Audio)]
@@ -1259,7 +1262,8 @@ def test_kugelaudio_two_generations(kugel: KugelAudio) -> None:
 def test_kugelaudio_an_interruption(kugel: KugelAudio) -> None:
     """Late audio, the end of the interrupted one, and the next without a byte of it."""
     ids = kugel.tuned().ids
-    with Simulator("kugelaudio", late_audio=3, rtf=0.01) as sim, dial(sim, kugel) as line:
+    faults = ["stall@request:1,chunk:1=interrupt"]
+    with Simulator("kugelaudio", late_audio=3, faults=faults) as sim, dial(sim, kugel) as line:
         gen, after = begin(kugel, "a"), begin(kugel, "b")
         line.say(whole(kugel, gen, STORY))
         line.until(Audio)
@@ -1292,11 +1296,13 @@ def test_kugelaudio_all_settings_are_accepted() -> None:
 
 def test_kugelaudio_contexts_that_are_full() -> None:
     """The one too many fails, worth another try elsewhere; the others go on."""
-    kugel = KUGEL["multi"]
-    with Simulator("kugelaudio", max_contexts=1, rtf=0.01) as sim, dial(sim, kugel) as line:
+    kugel, gate = KUGEL["multi"], Gate("One")
+    with Simulator("kugelaudio", max_contexts=1, engine=gate) as sim, dial(sim, kugel) as line:
         line.say(whole(kugel, begin(kugel, "a"), "One two three."))
         line.say(whole(kugel, begin(kugel, "b"), "Four."))
-        signals = line.until(Released)
+        signals = line.until(Failed)
+        gate.open.set()
+        signals += line.until(Released)
         (failed,) = (signal for signal in signals if isinstance(signal, Failed))
         verdict = kugel.verdict(failed, busy=True)
         assert (failed.id, verdict.scope) == ("b", Scope.TAINT)

@@ -23,7 +23,7 @@ Mode = Literal["now", "race", "late"]
 
 Main = Coroutine[Any, Any, None]
 
-BOUND = 5.0
+BOUND = 20.0
 """Seconds for anything after a cancellation: many times what a slow machine needs."""
 
 

@@ -222,7 +222,10 @@ async def opened_and_closed(act: Act) -> None:
 @scenario()
 async def closed_while_speaking(act: Act) -> None:
     client = act.make_client()
-    speech = client.speak(TEXT)
+    # Not ended: of a whole text all may have come, and it would be read to its end.
+    speech = client.speak()
+    speech.write(TEXT + " ")
+    speech.flush()
     await anext(speech)
     await client.aclose()
     try:

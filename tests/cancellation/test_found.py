@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 import ttsmux
+from tests.cancellation.probes import BOUND
 from tests.cancellation.scenarios import NEXT, TEXT, check
 from tests.scenarios.stage import KEY
 from tests.transports.peers import idle, serve
@@ -75,7 +76,7 @@ async def test_a_connection_that_is_closed_as_soon_as_it_is_open(anyio_backend: 
     That is where a client is closed, or a speech given up, just when its dial succeeds.
     """
     with serve(idle) as server:
-        transport, _ = await connect(Target(url=server.url()), 5)
+        transport, _ = await connect(Target(url=server.url()), BOUND)
         ends = Ends()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(transport.read, ends)
@@ -198,12 +199,12 @@ def answer_to_a_torn_close(client: Client) -> bytes | BaseException:
     until(lambda: speech._core._reader_waits)
     with pytest.raises(KeyboardInterrupt):
         client.close()
-    reader.join(5)
+    reader.join(BOUND)
     return answers[0]
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + BOUND
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)

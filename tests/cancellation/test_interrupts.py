@@ -56,7 +56,7 @@ TRIES = 3
 """Runs in which a step may fail to come, for the same reason."""
 PATIENCE = 3
 """Faults after which a scenario is given up: each can cost several bounds."""
-BOUND = 5.0
+BOUND = 20.0
 
 Line = tuple[CodeType, int]
 Stack = tuple[Line, ...]
@@ -435,12 +435,17 @@ def say_next(client: Client) -> bytes:
 def rests(client: Client) -> None:
     """Every seat is free again, and nobody is left who could take one."""
     pool = client._engine.mux._pool
+
+    def free() -> bool:
+        stats, connections = client.pool_stats(), list(pool.connections)
+        every = all(c.watched or c.free_seats == c.plan.traits.seats for c in connections)
+        return every and stats.size == stats.idle and not pool.speeches
+
     deadline = time.monotonic() + BOUND
-    while pool.speeches or client.pool_stats().size != client.pool_stats().idle:
-        assert time.monotonic() < deadline, (client.pool_stats(), pool.speeches)
+    while not free():
+        told = client.pool_stats(), pool.speeches, list(pool.connections)
+        assert time.monotonic() < deadline, told
         time.sleep(0.0005)
-    for conn in pool.connections:
-        assert conn.watched or conn.free_seats == conn.plan.traits.seats, conn
 
 
 def play(scenario: Scenario, act: Act, hook: Hook) -> bool:

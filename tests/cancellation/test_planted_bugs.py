@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import anyio.lowlevel
 import pytest
 import trio
 
 from tests._totals import Entry
-from tests.cancellation.probes import Backend
+from tests.cancellation.probes import Backend, Who
 from tests.cancellation.scenarios import SCENARIOS
-from tests.cancellation.sweep import sweep
+from tests.cancellation.sweep import Sweep, sweep
 from tests.cancellation.wires import WIRES, WireSweep
 from ttsmux import AsyncSpeech, AudioChunk, Error
 from ttsmux.client._tasks import Bell
@@ -128,6 +128,23 @@ BUGS: list[tuple[Plant, str, Backend]] = [
 ]
 
 
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sweep, Iterable[Who]], Awaitable[None]]:
+    """
+    Some are found by what does not come, and one may wait less long for that here.
+
+    Not before it was seen to come without any cancellation, however long that takes.
+    """
+    real = Sweep._all
+
+    async def shortly(sweep: Sweep, who: Iterable[Who]) -> None:
+        for name in ("cancellation.sweep.BOUND", "cancellation.probes.BOUND"):
+            monkeypatch.setattr(f"tests.{name}", 1.0)
+        monkeypatch.setattr("tests.transports.peers.PATIENCE", 1.0)
+        await real(sweep, who)
+
+    return shortly
+
+
 @pytest.mark.parametrize(
     ("plant", "name", "backend"),
     [pytest.param(*bug, id=f"{bug[0].__name__}-{bug[1]}-{bug[2]}") for bug in BUGS],
@@ -139,9 +156,7 @@ def test_the_sweep_finds(
     monkeypatch: pytest.MonkeyPatch,
     add_to_total: Callable[[Entry], None],
 ) -> None:
-    # Some are found by what does not come, and one may wait less long for that here.
-    monkeypatch.setattr("tests.cancellation.sweep.BOUND", 1.0)
-    monkeypatch.setattr("tests.transports.peers.PATIENCE", 1.0)
+    monkeypatch.setattr(Sweep, "_all", impatient(monkeypatch))
     with monkeypatch.context() as patch:
         plant(patch)
         if name in WIRES:

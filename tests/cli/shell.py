@@ -18,7 +18,7 @@ from ttsmux.cli.app import app
 from ttsmux.client.options import adapter_names, find_adapter
 
 COMMAND = (sys.executable, "-W", "error", "-m", "ttsmux")
-TIMEOUT = 30.0
+TIMEOUT = 100.0
 """Seconds for anything that a process does; on a busy machine it takes some to be there at all."""
 
 KEYS = {

@@ -136,9 +136,12 @@ def test_a_reader_that_was_never_there(rest: tuple[str, ...]) -> None:
     """Nothing is said about what could not be printed."""
     with Simulator("xai") as sim:
         args = ("--provider", "xai", "--base-url", sim.url, *rest)
-        with start("say", "Hello", *args) as process:
-            assert process.stdout and process.stderr
+        with start("say", "-", *args) as process:
+            assert process.stdin and process.stdout and process.stderr
             process.stdout.close()
+            # It prints nothing before it has something to say.
+            process.stdin.write(b"Hello")
+            process.stdin.close()
             assert process.wait(TIMEOUT) == 1
             assert process.stderr.read() == b""
 
@@ -146,7 +149,7 @@ def test_a_reader_that_was_never_there(rest: tuple[str, ...]) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="pseudo-terminals differ")
 def test_on_a_terminal() -> None:
     """Progress while it speaks, then a table in colour."""
-    with Simulator("xai", ttfa_ms=200, rtf=1.5) as sim:  # progress is drawn 12 times a second
+    with Simulator("xai") as sim:
         status, seen = terminal("say", "Hello there", "--provider", "xai", "--base-url", sim.url)
     assert status == 0
     assert "xai: waiting for the first audio" in seen and "s of audio" in seen

@@ -16,6 +16,7 @@ import anyio.to_thread
 import pytest
 
 import ttsmux
+from tests._gate import Gate
 from tests.scenarios.scripts import LONG
 from tests.scenarios.stage import KEY, RATE, events, received
 from ttsmux import AsyncClient
@@ -23,6 +24,8 @@ from ttsmux.simulate import AsyncSimulator
 from ttsmux.simulate.engines.tone import decode_text
 
 pytestmark = pytest.mark.anyio
+
+PATIENCE = 20.0
 
 
 def client_of(sim: AsyncSimulator, **settings: object) -> AsyncClient:
@@ -63,12 +66,14 @@ async def test_closing_a_client_that_was_never_used(sim: AsyncSimulator) -> None
 
 async def test_two_waits_that_run_out_lose_no_audio() -> None:
     """A wait that is cancelled takes nothing with it."""
-    async with AsyncSimulator("xai", ttfa_ms=120) as sim, client_of(sim) as client:
+    gate = Gate()
+    async with AsyncSimulator("xai", engine=gate) as sim, client_of(sim) as client:
         speech = client.speak("good morning to you")
         for _ in range(2):
             with anyio.move_on_after(0.02) as scope:
                 await anext(speech)
             assert scope.cancelled_caught
+        gate.open.set()
         assert decode_text(await speech.read(), RATE) == "good morning to you"
 
 
@@ -97,19 +102,22 @@ async def test_leaving_a_scope_interrupts(sim: AsyncSimulator) -> None:
 
 
 async def test_two_tasks_cannot_read_one_speech() -> None:
-    async with AsyncSimulator("xai", ttfa_ms=100) as sim, client_of(sim) as client:
+    gate = Gate()
+    async with AsyncSimulator("xai", engine=gate) as sim, client_of(sim) as client:
         speech = client.speak("hello")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(speech.read)
             await sim.await_for(lambda log: events(log, "generation"))
             with pytest.raises(ttsmux.BusyResource, match="another task is reading"):
                 await anext(speech)
+            gate.open.set()
         assert speech.outcome is ttsmux.Outcome.COMPLETED
 
 
 async def test_plain_calls_from_another_thread_are_refused() -> None:
     """The error names the way that works, and it works."""
-    async with AsyncSimulator("xai", rtf=0.05) as sim, client_of(sim) as client:
+    faults = ["stall@request:1,chunk:1"]
+    async with AsyncSimulator("xai", faults=faults) as sim, client_of(sim) as client:
         speech = client.speak(LONG)
         await anext(speech)
 
@@ -202,7 +210,7 @@ async def test_an_async_source_is_cancelled_at_once_when_its_speech_ends() -> No
         await anext(speech)
         await waiting.wait()
         speech.interrupt()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             while len(ends) < 2:
                 await anyio.lowlevel.checkpoint()
         assert ends == ["cancelled", "closed"]
@@ -222,7 +230,7 @@ async def test_an_async_source_ends_with_a_failed_speech() -> None:
     async with AsyncSimulator("xai", faults=["status=401"]) as sim, client_of(sim) as client:
         with pytest.raises(ttsmux.AuthError):
             await client.speak(source()).read()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             await closed.wait()
 
 
@@ -314,6 +322,8 @@ async def test_an_unclosed_client_in_another_thread(sim: AsyncSimulator) -> None
 
 
 async def test_prewarm_waits_no_longer_than_it_is_told() -> None:
-    async with AsyncSimulator("xai", handshake_ms=500) as sim, client_of(sim) as client:
-        with anyio.fail_after(3):
+    timeouts = ttsmux.Timeouts(dial=2 * PATIENCE)
+    sim = AsyncSimulator("xai", handshake_ms=60_000)
+    async with sim, client_of(sim, timeouts=timeouts) as client:
+        with anyio.fail_after(PATIENCE):
             assert await client.prewarm(timeout=0.05) == 0

@@ -40,7 +40,7 @@ def run(code: str) -> tuple[str, str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=50,
+        timeout=120,
     )
     return done.stdout, done.stderr
 

@@ -23,6 +23,8 @@ from ttsmux.simulate import AsyncSimulator
 
 pytestmark = pytest.mark.anyio
 
+PATIENCE = 20.0
+
 ENDS = [asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit]
 
 
@@ -80,11 +82,11 @@ async def test_a_source_that_ends_with_more_than_an_exception(
 ) -> None:
     async with client_of(sim) as client:
         neighbour = client.speak("good morning")
-        with anyio.fail_after(5), pytest.raises(ttsmux.Error, match=kind.__name__) as caught:
+        with anyio.fail_after(PATIENCE), pytest.raises(ttsmux.Error, match=kind.__name__) as caught:
             await client.speak(make(kind)).read()
         assert isinstance(caught.value.__cause__, kind)
         assert not caught.value.retryable
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             assert await neighbour.read()
             assert await client.speak("good evening").read()
 
@@ -105,7 +107,7 @@ async def test_a_source_cannot_end_the_readers_loop(
     sim: AsyncSimulator, source: type[Endless] | type[EndlessSync]
 ) -> None:
     async with client_of(sim) as client:
-        with anyio.fail_after(5), pytest.raises(RuntimeError):
+        with anyio.fail_after(PATIENCE), pytest.raises(RuntimeError):
             await client.speak(source()).read()
 
 
@@ -120,7 +122,7 @@ def test_a_threaded_source_cannot_end_the_readers_loop(sim: AsyncSimulator) -> N
 async def test_an_adapter_that_raises_fails_its_dial_alone(sim: AsyncSimulator) -> None:
     async with AsyncClient(Clumsy(), base_url=sim.url, api_key=KEY) as client:
         for _ in range(2):
-            with anyio.fail_after(5), pytest.raises(ttsmux.Error) as caught:
+            with anyio.fail_after(PATIENCE), pytest.raises(ttsmux.Error) as caught:
                 await client.speak("hello").read()
             assert not isinstance(caught.value, ttsmux.ClosedError)
 
@@ -141,7 +143,7 @@ async def test_a_key_that_raises_more_than_an_exception(
 
     async with AsyncClient("xai", base_url=sim.url, api_key=key) as client:
         for _ in range(2):
-            with anyio.fail_after(5), pytest.raises(ttsmux.AuthError, match=kind.__name__):
+            with anyio.fail_after(PATIENCE), pytest.raises(ttsmux.AuthError, match=kind.__name__):
                 await client.speak("hello").read()
 
 
@@ -195,7 +197,7 @@ async def test_cancelling_every_task_of_the_loop(
         if task is not asyncio.current_task() and ("ttsmux" in task.get_name() or "Engine" in name):
             task.cancel()
     for speech in speeches:
-        with anyio.fail_after(5), pytest.raises(ttsmux.Error):
+        with anyio.fail_after(PATIENCE), pytest.raises(ttsmux.Error):
             await speech.read()
     with pytest.raises(ttsmux.ClosedError):
         client.speak("late")
@@ -224,7 +226,7 @@ def test_the_end_of_a_loop_ends_the_client(sim: AsyncSimulator) -> None:
 
 async def test_prewarm_without_an_end(sim: AsyncSimulator) -> None:
     async with client_of(sim) as client:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             assert await client.prewarm(timeout=math.inf)
 
 

@@ -175,7 +175,7 @@ async def test_aclose_names_the_sources_that_it_leaves_behind(sim: AsyncSimulato
 async def test_aclose_waits_for_a_source_that_is_about_to_leave(sim: AsyncSimulator) -> None:
     """And says nothing."""
     source = Source(["one "])
-    client = client_of(sim)
+    client = client_of(sim, timeouts=Timeouts(close=PATIENCE))
     speech = client.speak(source)
     await anext(speech)
     await until(source.blocked.is_set)
@@ -339,7 +339,7 @@ def test_a_process_ends_with_a_source_that_blocks_for_ever(
 ) -> None:
     """It sat in its exit, waiting for a thread that was not daemonic."""
     command = [sys.executable, "-c", EXIT, backend, repr(options)]
-    done = subprocess.run(command, timeout=40, capture_output=True, text=True)
+    done = subprocess.run(command, timeout=120, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
 
 

@@ -16,15 +16,26 @@ from pathlib import Path
 import pytest
 
 import ttsmux
+from tests._gate import Gate
 from tests.scenarios.scripts import LONG
 from tests.scenarios.stage import KEY, RATE, events, received
-from ttsmux import Client
+from ttsmux import Client, Speech
 from ttsmux.simulate import AsyncSimulator, Simulator
 from ttsmux.simulate.engines.tone import decode_text
+
+PATIENCE = 20.0
 
 
 def client_of(sim: Simulator, **settings: object) -> Client:
     return Client("xai", base_url=sim.url, api_key=KEY, **settings)  # type: ignore[arg-type]
+
+
+def wait_for_a_reader(speech: Speech) -> None:
+    """Wait until another thread waits for audio."""
+    deadline = time.monotonic() + PATIENCE
+    while not speech._core._reader_waits:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def test_inside_a_running_event_loop(sim: AsyncSimulator) -> None:
@@ -45,15 +56,17 @@ def test_a_client_that_is_only_made_has_no_thread(sim: AsyncSimulator) -> None:
 
 def test_two_threads_cannot_read_one_speech() -> None:
     """The second is refused at once; the first reads on."""
-    with Simulator("xai", ttfa_ms=150) as sim, client_of(sim) as client:
+    gate = Gate()
+    with Simulator("xai", engine=gate) as sim, client_of(sim) as client:
         speech = client.speak("good morning")
         found: list[bytes] = []
         reader = threading.Thread(target=lambda: found.append(speech.read()))
         reader.start()
-        sim.wait_for(lambda log: events(log, "generation"))
+        wait_for_a_reader(speech)
         with pytest.raises(ttsmux.BusyResource, match="another thread is reading"):
             next(speech)
-        reader.join(10)
+        gate.open.set()
+        reader.join(PATIENCE)
     assert decode_text(found[0], RATE) == "good morning"
 
 
@@ -64,11 +77,11 @@ def test_any_thread_may_write_and_interrupt(sim: AsyncSimulator) -> None:
         for thread in writers:
             thread.start()
         for thread in writers:
-            thread.join(10)
+            thread.join(PATIENCE)
         next(speech)
         stopper = threading.Thread(target=speech.interrupt)
         stopper.start()
-        stopper.join(10)
+        stopper.join(PATIENCE)
         assert list(speech) == []
         assert speech.outcome is ttsmux.Outcome.INTERRUPTED
 
@@ -81,8 +94,7 @@ def test_a_keyboard_interrupt_while_waiting_for_audio() -> None:
 
         def press() -> None:
             sim.wait_for(lambda log: events(log, "fault"))
-            while not speech._core._reader_waits:
-                time.sleep(0.001)
+            wait_for_a_reader(speech)
             signal.pthread_kill(main, signal.SIGINT)
 
         with client.speak(LONG) as speech:
@@ -183,7 +195,7 @@ with Simulator("xai") as sim, ttsmux.Client("xai", base_url=sim.url, api_key="k"
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_client_is_not_taken_across_a_fork() -> None:
     """The child is told; the parent goes on."""
-    done = subprocess.run([sys.executable, "-c", FORK], timeout=30, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", FORK], timeout=120, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -208,4 +220,4 @@ def test_a_generator_is_closed_when_its_speech_is_interrupted(sim: AsyncSimulato
         speech = client.speak(source())
         next(speech)
         speech.interrupt()
-        assert closed.wait(5)
+        assert closed.wait(PATIENCE)

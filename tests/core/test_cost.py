@@ -7,6 +7,7 @@ Seconds would say more of the machine than of the code.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
@@ -31,9 +32,11 @@ def steps(what: Callable[[], object]) -> int:
         monitoring = sys.monitoring
         tool, event = monitoring.PROFILER_ID, monitoring.events.INSTRUCTION
 
+        mine = threading.get_ident()
+
         def step(code: CodeType, offset: int) -> None:
             nonlocal count
-            count += 1
+            count += threading.get_ident() == mine  # it is called for every thread there is
 
         monitoring.use_tool_id(tool, "steps")
         monitoring.register_callback(tool, event, step)

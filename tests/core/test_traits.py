@@ -424,7 +424,7 @@ def heard(shape: Traits, size: int = 4, **environment: str) -> tuple[bytes, list
                 return client.speak("Hello.").read(), keys
         finally:
             server.shutdown()
-            thread.join(10.0)
+            thread.join(30.0)
 
 
 @trait

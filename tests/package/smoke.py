@@ -29,7 +29,7 @@ async def speak_from_tasks(url: str) -> bytes:
 
 def check_command_without_its_extra(*arguments: str) -> None:
     command = Path(sysconfig.get_path("scripts"), "ttsmux")
-    done = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=120)
     said = (done.stdout + done.stderr).strip()
     assert done.returncode == 2, (arguments, done)
     assert "\n" not in said, said

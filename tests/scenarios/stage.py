@@ -8,10 +8,11 @@ came of a script is a trace of plain values, which must be the same wherever it 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import attrs
 import msgspec
 
 import ttsmux
@@ -22,12 +23,13 @@ from ttsmux.simulate.engines.tone import ToneEngine, tags
 from ttsmux.simulate.simulator import create_provider
 from ttsmux.testing import world as kit
 from ttsmux.testing.stage import RUNTIMES, Face, face
-from ttsmux.testing.world import KEY, Trace, all_gone, facts_of
+from ttsmux.testing.world import KEY, PATIENCE, PATIENT, Trace, all_gone, facts_of
 from ttsmux.testing.world import records as events
 
 __all__ = [
     "EAGER",
     "KEY",
+    "PATIENCE",
     "PROVIDERS",
     "RATE",
     "RUNTIMES",
@@ -41,6 +43,7 @@ __all__ = [
     "events",
     "face",
     "facts_of",
+    "patient",
     "play",
     "received",
     "sent",
@@ -92,10 +95,11 @@ class World(kit.World):
             "base_url": self.sim.url,
             "api_key": KEY,
             # Spares come when it suits them, and a trace is to be the same every time.
-            "pool": ttsmux.PoolLimits(min_idle=0),
+            "pool": ttsmux.PoolLimits(min_idle=0, acquire_timeout=PATIENCE),
             "retry": ttsmux.RetryPolicy(base=0.001),
             # What is about sockets that fail is not to be done over HTTP; test_routes.py does that.
             "fallback": None,
+            "timeouts": PATIENT,
             **self._defaults,
             **changes,
         }
@@ -311,6 +315,11 @@ def audio_sent(log: Iterable[dict[str, object]], **facts: object) -> list[dict[s
 # --- playing --------------------------------------------------------------------------------------
 
 
+def patient(**deadlines: float) -> ttsmux.Timeouts:
+    """Return deadlines that only who hangs runs into, but for these."""
+    return attrs.evolve(PATIENT, **deadlines)
+
+
 def play(
     runtime: str,
     provider: str,
@@ -318,9 +327,14 @@ def play(
     *,
     client: dict[str, Any] | None = None,
     chance: tuple[str, ...] = (),
+    own: Mapping[str, dict[str, Any]] | None = None,
     **simulator: Any,
 ) -> Trace:
-    """Play *script* on *runtime* against a fresh simulator; return its trace without *chance*."""
+    """
+    Play *script* on *runtime* against a fresh simulator; return its trace without *chance*.
+
+    *own* are options of single simulators, by their provider.
+    """
     stage = face(runtime)
     provider, _, endpoint = provider.partition(":")
     if endpoint:
@@ -328,6 +342,7 @@ def play(
     voice = create_provider(provider, {}).default_voice
     adapter = find_adapter(provider)(voice=voice, **({"endpoint": endpoint} if endpoint else {}))
     ear = Ear()
+    simulator |= (own or {}).get(provider, {})
     if "faults" in simulator:
         # Time for all frames of a request to arrive before anything goes wrong.
         simulator.setdefault("ttfa_ms", 15)

@@ -91,16 +91,17 @@ def test_text_that_crosses_the_servers_own_end_of_a_turn(
         await take.rest()
         assert take.error is None and take.heard == ["One", "two.", "Three", "four."]
 
-    # Ours would end it at 0.8 s; the server's clock is faster than it says.
-    client = {"source_pause": 1.0}
+    # Ours would end it at 2.4 s; the server's clock is faster than it says. What was written within
+    # half of its time crossed its end.
+    client = {"source_pause": 3.0}
     play(
         runtime,
         "kugelaudio:stream",
         script,
         client=client,
-        turn_idle=0.6,
+        turn_idle=1.8,
         crossing=crossing,
-        ttfa_ms=700,  # so that the turn goes on for a while after its end was announced
+        ttfa_ms=2100,  # so that the turn goes on for a while after its end was announced
         chance=("wire", "dials", "attempts", "characters"),
     )
 

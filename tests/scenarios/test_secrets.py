@@ -19,7 +19,7 @@ from ttsmux.client.options import find_adapter
 from ttsmux.redaction import LOGGERS
 
 from .scripts import LONG
-from .stage import PROVIDERS, RUNTIMES, World, events, facts_of, play
+from .stage import PROVIDERS, RUNTIMES, World, events, facts_of, patient, play
 
 TESTS = Path(__file__).parents[1]
 CANARY = "canary-5c1f-sings-in-the-coal-mine"
@@ -37,7 +37,7 @@ RUNS = [
     ("nobody", {"base_url": "ws://127.0.0.1:1"}, {}),
     ("no TLS", {"base_url": "wss"}, {}),
     ("proxy", {"proxy": "http://127.0.0.1:1", "base_url": "wss://tts.example"}, {}),
-    ("late", {"timeouts": ttsmux.Timeouts(dial=0.05)}, {"handshake_ms": 200}),
+    ("late", {"timeouts": patient(dial=0.05)}, {"handshake_ms": 60_000}),
     ("midway", {}, {"faults": ["close=1011@request:1,chunk:2"]}),
     ("with a key that newlines end", {"api_key": lambda: CANARY + "\r\nX-Evil: 1"}, {}),
     ("bytes", {"api_key": lambda: CANARY.encode()}, {}),

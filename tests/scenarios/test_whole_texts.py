@@ -12,6 +12,7 @@ import ttsmux
 from tests.scenarios.stage import KEY, RUNTIMES, Face, face
 from ttsmux.simulate import AsyncSimulator, Simulator
 from ttsmux.simulate.engines.tone import decode
+from ttsmux.testing.world import PATIENCE, PATIENT
 
 LATIN = (
     "Good morning, Dr. Smith! Your train to St. Ives leaves at 10.45 a.m. from platform 3, and it "
@@ -32,7 +33,7 @@ def play(runtime: str, script: Any, sim: Simulator, **settings: Any) -> None:
     stage = face(runtime)
 
     async def body() -> None:
-        client = stage.client("sm", base_url=sim.url, api_key=KEY, **settings)
+        client = stage.client("sm", base_url=sim.url, api_key=KEY, timeouts=PATIENT, **settings)
         try:
             await script(stage, client)
         finally:
@@ -220,7 +221,7 @@ def test_audio_while_nobody_speaks_costs_the_connection(sim: Simulator, runtime:
             audio = await read(stage, client.speak("Hello there."))
             assert [word for word, _ in words(audio)] == ["Hello", "there."]
             sim.inject("binary@connect:1")
-            await stage.until(lambda: client.pool_stats().idle == sim.dials - 1, 10.0)
+            await stage.until(lambda: client.pool_stats().idle == sim.dials - 1, PATIENCE)
 
     play(runtime, script, sim, pool=ttsmux.PoolLimits(min_idle=0))
     assert sim.dials == 2

@@ -29,7 +29,7 @@ KEYS = (
 HEADERS = {"Authorization": "Bearer a-secret-api-key", "x-api-key": "a-secret-api-key"}
 HEADERS["xi-api-key"] = HEADERS["x-api-key"]
 
-TIMEOUT = 20.0
+TIMEOUT = 45.0
 """Seconds after which what is waited for will not come; on a busy machine much takes long."""
 
 Event = dict[str, object]

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from tests.simulate.peer import ELEVENLABS, KUGELAUDIO, Peer, dial, happened, records, text
+from tests.simulate.peer import ELEVENLABS, KUGELAUDIO, TIMEOUT, Peer, dial, happened, records, text
 from tests.simulate.test_sm import dial as sm_dial
 from ttsmux.simulate import Simulator
 from ttsmux.simulate.engines.tone import decode_text
@@ -105,7 +105,7 @@ def exchange(peer: Peer, messages: list[dict[str, object] | str | bytes]) -> Non
 
 def check(sim: Simulator, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing went wrong inside: asyncio would have said so."""
-    sim.wait_for(lambda log: sum(rec["event"] == "lost" for rec in log) == sim.dials)
+    sim.wait_for(lambda log: sum(rec["event"] == "lost" for rec in log) == sim.dials, TIMEOUT)
     gc.collect()
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert [record for record in records(sim, "lost") if record["error"]] == []

@@ -58,9 +58,9 @@ class Echo(CustomProvider):
 
 
 @contextmanager
-def interrupted(*, rtf: float, fault: str = "") -> Iterator[Peer]:
-    """A long speech that is told to stop after its first audio, and the server knows."""
-    faults = [fault] if fault else []
+def interrupted(fault: str = "", *, rtf: float = 0.0) -> Iterator[Peer]:
+    """A long speech that is told to stop in its midst, and the server knows."""
+    faults = ["stall@chunk:2=interrupt", *([fault] if fault else [])]
     with Simulator(Echo(), rtf=rtf, faults=faults) as sim, dial(sim, "/echo") as peer:
         peer.say({"type": "say", "id": "a", "text": LONG}, {"type": "end", "id": "a"})
         peer.until("audio", id="a")
@@ -70,24 +70,24 @@ def interrupted(*, rtf: float, fault: str = "") -> Iterator[Peer]:
 
 
 def test_an_interruption_is_acknowledged() -> None:
-    with interrupted(rtf=1.0) as peer:
+    with interrupted() as peer:
         assert kinds(peer.until("stopped"))[-1] == "stopped"
 
 
 def test_no_acknowledgement() -> None:
     """It speaks to its end."""
-    with interrupted(rtf=0.01, fault="no-ack") as peer:
+    with interrupted("no-ack") as peer:
         assert kinds(peer.until("end")) == ["audio", "end"]
 
 
 def test_a_late_acknowledgement_is_the_last_word() -> None:
     """It speaks on until then."""
-    with interrupted(rtf=0.2, fault="late-ack=150") as peer:
+    with interrupted("late-ack=150", rtf=0.2) as peer:
         assert kinds(peer.until("stopped")) == ["audio", "stopped"]
 
 
 def test_an_acknowledgement_behind_the_end() -> None:
-    with interrupted(rtf=0.01, fault="late-ack=end") as peer:
+    with interrupted("late-ack=end") as peer:
         assert kinds(peer.until("stopped")) == ["audio", "end", "stopped"]
 
 
@@ -102,7 +102,7 @@ def test_an_acknowledgement_behind_an_end_that_nobody_asked_for() -> None:
 
 def test_an_acknowledgement_that_is_a_lie() -> None:
     """It speaks on after it, and nothing says when that is over."""
-    with interrupted(rtf=0.01, fault="speak-on") as peer:
+    with interrupted("speak-on") as peer:
         peer.until("stopped")
         assert peer.hear()["type"] == "audio"
 

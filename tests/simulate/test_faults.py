@@ -21,6 +21,7 @@ from ttsmux.simulate.faults import ACTIONS, Fault, FaultPlan, Moment
         ("close@request:2,chunk:3=1000", Fault("close", "1000", request=2, chunk=3)),
         ("reset@chunk:0", Fault("reset", chunk=0)),
         ("stall=250@request:1", Fault("stall", "250", request=1)),
+        ("stall@request:1,chunk:3=interrupt", Fault("stall", "interrupt", request=1, chunk=3)),
         ("error=mail me@home", Fault("error", "mail me@home")),
         ("error=a=b@request:1", Fault("error", "a=b", request=1)),
         ("late-ack=1.5@connect:1,request:2", Fault("late-ack", "1.5", connect=1, request=2)),
@@ -52,7 +53,9 @@ def test_forms(spec: str, fault: Fault) -> None:
         ("stall=soon", "takes milliseconds"),
         ("late-ack", "takes milliseconds"),
         ("late-ack=start", "takes milliseconds, as in late-ack=250, or =end"),
-        ("stall=end", "takes milliseconds, as in stall=250"),
+        ("stall=end", "takes milliseconds, as in stall=250, or =interrupt"),
+        ("stall@connect:1=interrupt", "holds a speech, not a connection; it takes request:N"),
+        ("late-ack=interrupt", "takes milliseconds, as in late-ack=250, or =end"),
         ("close=1006", "cannot be sent"),
         ("close=99", "cannot be sent"),
         ("close=1000;" + "x" * 124, "at most 123 bytes"),
@@ -88,6 +91,9 @@ def test_arguments() -> None:
     )
     assert Fault.parse("stall").milliseconds is None
     assert Fault.parse("stall=20").milliseconds == 20
+    held = Fault.parse("stall=interrupt@connect:1,chunk:2")
+    assert held.milliseconds is None and held.until_interrupt
+    assert not any(Fault.parse(spec).until_interrupt for spec in ("stall", "error=interrupt"))
 
 
 def test_every_action_has_its_moment() -> None:

@@ -4,11 +4,13 @@ import base64
 import contextlib
 import socket
 import struct
+import threading
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.simulate.peer import (
+    PATHS,
     TIMEOUT,
     XAI,
     Event,
@@ -154,14 +156,10 @@ def test_after_the_last_chunk() -> None:
 
 
 def test_stall_for_a_while() -> None:
-    """The generation waits; the connection answers."""
+    """The generation waits, and goes on."""
     with Simulator("xai", faults=["stall=150@chunk:1"]) as sim, dial(sim) as peer:
         speak(peer)
-        peer.hear()
-        peer.say({"type": "session.update", "replace": {}})
-        peer.until("session.updated")
-        peer.until("audio.done")
-        assert text(peer.events) == LONG
+        assert text(peer.until("audio.done")) == LONG
         first, second = [record["t"] for record in sim.log if "chunk" in record][:2]
         assert isinstance(first, float) and isinstance(second, float)
         assert second - first >= 0.15
@@ -179,6 +177,82 @@ def test_stall_for_ever() -> None:
         assert peer.hear()["type"] == "audio.clear"
         speak(peer, "Next.")
         assert text(peer.until("audio.done")) == "Next."
+
+
+UNTIL_INTERRUPT = "stall@request:1,chunk:2=interrupt"
+
+
+def test_stall_until_the_interrupt() -> None:
+    """Two chunks, and the rest when the interrupt was read; the connection answers meanwhile."""
+    with Simulator("xai", faults=[UNTIL_INTERRUPT, "no-ack"]) as sim, dial(sim) as peer:
+        speak(peer)
+        happened(sim, "fault")
+        for _ in range(2):
+            peer.say({"type": "session.update", "replace": {}})
+            peer.until("session.updated")
+        assert [event["type"] for event in peer.events].count("audio.delta") == 2
+        peer.say({"type": "text.clear"})
+        peer.until("audio.done")
+        assert text([e for e in peer.events if e["type"] != "session.updated"]) == LONG
+        sent = [record["after_interrupt"] for record in sim.log if "chunk" in record]
+        assert sent == [False, False] + [True] * (len(sent) - 2)
+        speak(peer)
+        assert text(peer.until("audio.done")) == LONG, "another one is not held"
+
+
+def test_what_was_held_is_not_owed() -> None:
+    """It goes on at its pace."""
+    faults = [UNTIL_INTERRUPT, "no-ack"]
+    with Simulator("xai", faults=faults, rtf=0.05) as sim, dial(sim) as peer:
+        speak(peer)
+        happened(sim, "fault")
+        threading.Event().wait(0.3)  # more than all of it takes
+        peer.say({"type": "text.clear"})
+        peer.until("audio.done")
+        sent = [record["t"] for record in sim.log if record.get("after_interrupt")]
+        assert len(sent) > 40
+        assert isinstance(sent[0], float) and isinstance(sent[-1], float)
+        assert sent[-1] - sent[0] >= 0.05 * 0.08 * (len(sent) - 1) - 0.01
+
+
+def test_no_stall_after_the_interrupt() -> None:
+    """Where it was read before, nothing is waited for."""
+    faults = ["stall@chunk:1=interrupt", "late-ack=end"]
+    with Simulator("xai", faults=faults) as sim, dial(sim) as peer:
+        peer.say({"type": "text.delta", "delta": LONG}, {"type": "text.clear"})
+        assert text(peer.until("audio.clear")) == LONG
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "opening", "interrupt"),
+    [
+        ("gradium", PATHS["gradium"],
+         [{"type": "setup", "output_format": "pcm_24000"}, {"type": "text", "text": LONG}],
+         {"type": "end_of_stream"}),
+        ("elevenlabs", PATHS["elevenlabs"],
+         [{"text": LONG + " ", "context_id": "a", "flush": True}],
+         {"context_id": "a", "close_context": True}),
+        ("kugelaudio", PATHS["kugelaudio"],
+         [{"text": LONG, "context_id": "a", "flush": True, "voice_settings": {"voice_id": 1071}}],
+         {"context_id": "a", "close_context": True, "immediate": True}),
+        ("kugelaudio", "/ws/tts/stream",
+         [{"text": LONG, "voice_id": 1071, "flush": True}], {"cancel": True}),
+        ("kugelaudio", "/ws/tts", [{"text": LONG, "voice_id": 1071}], {"cancel": True}),
+    ],
+    ids=["gradium", "elevenlabs", "kugelaudio multi", "kugelaudio stream", "kugelaudio oneshot"],
+)  # fmt: skip
+def test_what_an_interrupt_is(
+    provider: str, path: str, opening: list[Event], interrupt: Event
+) -> None:
+    """The cancel, or what stands for it."""
+    faults = [UNTIL_INTERRUPT, *(["no-ack"] if provider == "kugelaudio" else [])]
+    with Simulator(provider, faults=faults) as sim, dial(sim, path) as peer:
+        peer.say(*opening)
+        happened(sim, "fault")
+        assert peer.ws.ping().wait(TIMEOUT)
+        assert [record["chunk"] for record in sim.log if "chunk" in record] == [1, 2]
+        peer.say(interrupt)
+        assert happened(sim, "send", chunk=20)["after_interrupt"]
 
 
 def test_stall_of_a_connection() -> None:

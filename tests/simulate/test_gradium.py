@@ -433,7 +433,7 @@ def test_inactivity() -> None:
 
 def test_age() -> None:
     """The socket is closed at its age whatever goes on."""
-    with Simulator("gradium", max_age=0.1, rtf=1.0) as sim, dial(sim) as peer:
+    with Simulator("gradium", max_age=1.0, rtf=1.0) as sim, dial(sim) as peer:
         peer.say(setup("a"), words("A long way to go. " * 20, "a"), end("a"))
         assert closed(peer)[0] == 1000
         assert happened(sim, "cut")["reason"] == "close"

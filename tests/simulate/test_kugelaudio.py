@@ -183,7 +183,7 @@ def test_pings_are_no_text() -> None:
     """They do not keep a turn open."""
     with on(STREAM, turn_idle=0.2) as (sim, peer):
         peer.say({**CONFIG, "text": "Alone"})
-        peer.ws.ping().wait(5)
+        assert peer.ws.ping().wait(TIMEOUT)
         peer.until("warning")
         assert records(sim, "ping")
 
@@ -322,7 +322,7 @@ def test_a_context_that_nothing_comes_for(notice: str) -> None:
         peer.until("chunk_complete")
         for _ in range(3):
             peer.say({"text": "", "context_id": "a"})
-            peer.ws.ping().wait(5)
+            assert peer.ws.ping().wait(TIMEOUT)
         assert kinds(peer.until(f"context_{notice}"))[-1] == f"context_{notice}"
 
 

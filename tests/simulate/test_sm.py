@@ -436,7 +436,7 @@ def test_a_client_that_interrupts_is_spoken_to_until_it_leaves() -> None:
 
 def test_idle_and_aged_connections_are_closed() -> None:
     """Where times are set; a request in progress is not idle."""
-    with Simulator("sm", max_idle=1.0, ttfa_ms=1300) as sim, dial(sim) as peer:
+    with Simulator("sm", max_idle=2.0, ttfa_ms=2300) as sim, dial(sim) as peer:
         peer.say(request("Hello."))
         assert text(peer.said()[0]) == "Hello."
         assert peer.closed() == (1000, "idle")

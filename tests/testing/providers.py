@@ -73,7 +73,7 @@ KNOWN: dict[str, dict[str, Shape]] = {
         "stream": Shape(
             options={"endpoint": "stream"},
             kit={
-                "lull": Lull(seconds=1.8, server={"turn_idle": 1.4}, traits={"source_pause": 1.0})
+                "lull": Lull(seconds=2.6, server={"turn_idle": 2.2}, traits={"source_pause": 1.0})
             },
         ),
         "oneshot": Shape(options={"endpoint": "oneshot"}),

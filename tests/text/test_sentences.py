@@ -275,9 +275,9 @@ def test_splitting_takes_linear_time(unit: str, limit: int | None) -> None:
         text = "x" + unit * (size // len(unit)) + "x"
         best = float("inf")
         for _ in range(2):
-            begun = time.process_time()
+            begun = time.thread_time()
             feed([text], limit, markup=True)
-            best = min(best, time.process_time() - begun)
+            best = min(best, time.thread_time() - begun)
         return best
 
     small, large = cost(1 << 14), cost(1 << 18)

@@ -23,7 +23,7 @@ from websockets.server import ServerProtocol
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 SILENT = logging.Logger("peer", logging.CRITICAL + 1)
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds after which a peer has waited long enough for anything."""
 
 

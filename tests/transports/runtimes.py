@@ -25,7 +25,7 @@ from tests.transports.peers import PATIENCE
 from ttsmux.adapter import Closed, DialFailure, Frame
 from ttsmux.errors import Error
 from ttsmux.transports import websocket_client, websockets
-from ttsmux.transports.base import Ping, Pong, Response, SendError, Target
+from ttsmux.transports.base import Ping, Pong, Response, SendError, SendTimeout, Target
 
 Reply = Callable[[Sequence[Frame | Ping | Pong]], object]
 
@@ -60,8 +60,9 @@ class Recorder:
         def count() -> None:
             self.replies += 1
 
-        self._note(count)
+        # First: who waits for the count wants to see what came of it.
         self.on_reply(frames)
+        self._note(count)
 
     def lost(self, fault: Closed | DialFailure | Error) -> None:
         self._note(lambda: self.losses.append(fault))
@@ -109,8 +110,12 @@ class Line:
 
     def send_last(self, *frames: Frame | Ping | Pong) -> None:
         """Send what makes the peer end it all, which it may have done before the send returns."""
-        with contextlib.suppress(SendError):
+        try:
             self.send(*frames)
+        except SendTimeout:
+            raise
+        except SendError:
+            pass
 
     def sending(self, *frames: Frame | Ping | Pong) -> Future[None]:
         return self.runtime.start(self.transport.send, frames)
@@ -291,7 +296,7 @@ def running(name: str) -> Iterator[Runtime]:
             yield loop
         finally:
             loop.finish()
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + PATIENCE
         # The task of the call itself is new each time.
         while len(left := portal.call(tasks).keys() - before.keys()) > 1:
             assert time.monotonic() < deadline, f"tasks left behind: {left}"

@@ -153,6 +153,23 @@ def test_what_is_sent_has_the_right_opcode(runtime: Runtime) -> None:
     assert seen == [*expected, (TEXT, b""), (BINARY, b"y" * 70_000)]
 
 
+def test_what_is_sent_together_comes_in_one_piece(runtime: Runtime) -> None:
+    """Nothing that happens between two of its messages can keep the rest back."""
+    pieces: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        peer.receive()
+        pieces.append(peer.sock.recv(65536))
+        peer.send(closing(1000))
+
+    with serve(script) as server:
+        line = runtime.connect(server.url())
+        line.send("first")
+        line.send_last(*["x" * 100] * 50)
+        line.end()
+    assert len(pieces[0]) == 50 * (2 + 4 + 100)
+
+
 def test_pings_are_answered_in_order(runtime: Runtime) -> None:
     def script(peer: Peer) -> None:
         for number in range(20):
@@ -185,10 +202,11 @@ def test_the_reader_of_threads_hands_pongs_to_the_writer(threads: Runtime) -> No
 def test_the_reader_of_trio_has_the_writer_flush_its_pongs() -> None:
     """Sending suspends on trio, and the reader must not be in the middle of it."""
     asked: list[Sequence[object]] = []
-    nothing_came = threading.Event()
+    read, nothing_came = threading.Event(), threading.Event()
 
     def script(peer: Peer) -> None:
         peer.send(frame(PING, b"now"))
+        assert read.wait(PATIENCE)
         peer.sock.settimeout(0.1)
         with pytest.raises(TimeoutError):
             peer.receive()
@@ -199,6 +217,8 @@ def test_the_reader_of_trio_has_the_writer_flush_its_pongs() -> None:
 
     with running("trio") as trio, serve(script) as server:
         line = trio.connect(server.url(), reply=asked.append)
+        line.sink.wait(lambda: line.sink.replies == 1)
+        read.set()
         assert nothing_came.wait(PATIENCE)
         assert asked == [()]
         line.send_last()

@@ -16,6 +16,8 @@ from typing import Protocol
 import attrs
 import click
 from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +28,8 @@ from ..simulate.engines import Engine
 
 _ENDLESS = 10_000
 """Columns that nothing of ours fills."""
+_A_SECOND = 12.5
+"""How often progress is drawn."""
 
 _HEADINGS = {
     Outcome.COMPLETED: ("spoken by", "bold green"),
@@ -162,8 +166,11 @@ def status(text: str, *, shown: bool = True) -> Iterator[Callable[[str], None]]:
     if not (shown and console.is_terminal):
         yield lambda text: None
         return
-    with console.status(Text(text), spinner="line") as spinner:
-        yield lambda text: spinner.update(Text(text))
+    spinner = Spinner("line", Text(text), style="status.spinner")
+    # Unlike `console.status` this draws the first text at once, and the last one in the end,
+    # however little time there is between them.
+    with Live(spinner, console=console, refresh_per_second=_A_SECOND, transient=True):
+        yield lambda text: spinner.update(text=Text(text))
 
 
 def remark(text: str) -> None:

@@ -181,7 +181,7 @@ class CustomSession(Session):
         With None for *gen* there is nothing to stop, and the answer is sent all the same.
         """
         if gen is not None:
-            gen.interrupted = True
+            gen.interrupt()
 
         def stop() -> None:
             if gen is not None:

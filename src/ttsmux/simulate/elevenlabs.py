@@ -352,7 +352,7 @@ class ElevenLabsSession(Session):
         context.closing = True
         if self.provider.close_buffered == "speak":
             self._speak_so_far(context, len(context.buffer))
-        context.generation.interrupted = True
+        context.generation.interrupt()
         context.generation.feed.end()
         context.generation.touch()
 

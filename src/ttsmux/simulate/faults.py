@@ -9,6 +9,10 @@ WHERE is a list of ``connect:N`` (the Nth connection since the start), ``request
 generation since the start) and ``chunk:K`` (a generation has sent K audio chunks; 0: its first
 one is ready and not sent yet). All of them must hold. Without WHERE a fault happens every time.
 
+``stall=interrupt`` waits for what a client sends to interrupt: the cancel, or where the protocol
+has none, the end of the text (Gradium) or of the context (ElevenLabs), which it may send anyway.
+Over HTTP and with SM there is nothing to wait for but that it leaves.
+
 An HTTP request is one generation, and several of them may share a connection. There, what is said
 of the WebSocket holds for the answer's body: ``close``, like ``eof``, hangs up in the middle of it,
 and ``drop-end`` does when all of it has come but its end.
@@ -47,7 +51,11 @@ ACTIONS: Mapping[str, tuple[Moment | None, str]] = {
     "close": (None, "close the WebSocket (=1000, =1008;reason)"),
     "reset": (None, "reset the TCP connection"),
     "eof": (None, "end the TCP connection without a close frame"),
-    "stall": (None, "stop sending, for ever or for =MS; pings are still answered"),
+    "stall": (
+        None,
+        "stop sending, for ever, for =MS, or a speech until its interrupt is read (=interrupt); "
+        "pings are still answered",
+    ),
     "silence": (None, "neither read nor answer anything from here on, pings included"),
     "garbage": (None, "send a text message that is not JSON; over HTTP, what is not HTTP"),
     "binary": (None, "send a binary message; nothing over HTTP"),
@@ -63,6 +71,8 @@ ACTIONS: Mapping[str, tuple[Moment | None, str]] = {
     "speak-on": (Moment.CANCEL, "acknowledge a cancel at once and speak on all the same"),
     "drop-end": (Moment.END, "leave the end marker out; over HTTP, the end of the body"),
 }
+
+INTERRUPT = "interrupt"
 
 _PLACES = ("connect", "request", "chunk")
 _PLACES_OF = {
@@ -116,8 +126,13 @@ class Fault:
 
     @property
     def milliseconds(self) -> float | None:
-        """The argument of stall and late-ack; None is for ever, and for late-ack at the end."""
-        return float(self.arg) if self.arg not in ("", "end") else None
+        """The argument of stall and late-ack; None is for ever, or until what a word says."""
+        return float(self.arg) if self.arg not in ("", "end", INTERRUPT) else None
+
+    @property
+    def until_interrupt(self) -> bool:
+        """Whether a stall lasts until an interrupt of the generation was read."""
+        return self.action == "stall" and self.arg == INTERRUPT
 
     @property
     def code(self) -> int:
@@ -179,10 +194,22 @@ def _read_places(spec: str, where: str | None) -> dict[str, int]:
     return places
 
 
-def _check_milliseconds(fault: Fault) -> None:
-    also, hint = ("end", ", or =end") if fault.action == "late-ack" else ("", "")
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", fault.arg) and fault.arg != also:
-        raise ValueError(f"{fault.action} takes milliseconds, as in {fault.action}=250{hint}")
+def _check_stall(fault: Fault) -> None:
+    if fault.arg:
+        _check_milliseconds(fault, INTERRUPT)
+    if fault.until_interrupt and fault.moment is Moment.OPEN:
+        raise ValueError(
+            f"{fault} holds a speech, not a connection; it takes request:N and chunk:K as well"
+        )
+
+
+def _check_late_ack(fault: Fault) -> None:
+    _check_milliseconds(fault, "end")
+
+
+def _check_milliseconds(fault: Fault, word: str) -> None:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", fault.arg) and fault.arg != word:
+        raise ValueError(f"{fault.action} takes milliseconds, as in {fault.action}=250, or ={word}")
 
 
 def _check_close(fault: Fault) -> None:
@@ -206,8 +233,8 @@ def _check_status(fault: Fault) -> None:
 
 
 _ARGUMENTS: Mapping[str, Callable[[Fault], None]] = {
-    "stall": _check_milliseconds,
-    "late-ack": _check_milliseconds,
+    "stall": _check_stall,
+    "late-ack": _check_late_ack,
     "close": _check_close,
     "status": _check_status,
 }

@@ -65,6 +65,7 @@ class Generation:
         self._marks: deque[Word] = deque()
         self._first_text: float | None = None
         self._next_due: float | None = None
+        self._held = False
 
     def __repr__(self) -> str:
         return f"<Generation {self.number} {self.id or ''}>"
@@ -74,6 +75,20 @@ class Generation:
         if self._first_text is None:
             self._first_text = asyncio.get_running_loop().time()
         self.changed.set()
+
+    def interrupt(self) -> None:
+        """Note that an interrupt of it was read. What was held until then goes on."""
+        self.interrupted = True
+        if self._held:
+            self._held = False
+            self.waited()
+            self.going.set()
+
+    def hold(self) -> None:
+        """Stand still until an interrupt is read, unless one was."""
+        if not self.interrupted:
+            self._held = True
+            self.going.clear()
 
     def say(self, utterance: Utterance) -> None:
         """Append *utterance* to the sound to be sent."""
@@ -102,8 +117,8 @@ class Generation:
             self._next_due = first + self._stage.ttfa
         return self._next_due
 
-    def starved(self) -> None:
-        """Let the pace begin anew after a wait for text: what was not made is not owed."""
+    def waited(self) -> None:
+        """Let the pace begin anew after a wait for the client: what was not made is not owed."""
         if self._next_due is not None:
             self._next_due = max(self._next_due, asyncio.get_running_loop().time())
 

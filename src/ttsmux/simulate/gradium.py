@@ -252,7 +252,7 @@ class GradiumSession(Session):
                 self.close(1000)
             return
         gen = self._open_request(id).generation
-        gen.interrupted = True
+        gen.interrupt()
         gen.feed.end()
         gen.touch()
 

@@ -419,7 +419,7 @@ class KugelSession(Session):
         """Stop *talk* as a client has asked for, or as the faults will have it."""
         gen = talk.gen if talk is not None else None
         if gen is not None:
-            gen.interrupted = True
+            gen.interrupt()
         fault = next(iter(self.faults(Moment.CANCEL, gen)), None)
         match fault and fault.action:
             case "no-ack":

@@ -130,7 +130,8 @@ class Server:
                 self._refuse(wire, conn, request, None, close=True)
                 return False
         self._stage.log.hide(self._provider.secret(request))
-        await asyncio.sleep(self._handshake)
+        if not await wire.pause(self._handshake):
+            return False
         if request.upgrade:
             if (refusal := await self._upgrade(wire, conn, request)) is not None:
                 self._refuse(wire, conn, refusal, request.path, close=True)

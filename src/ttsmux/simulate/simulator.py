@@ -48,8 +48,9 @@ PROVIDERS: tuple[str, ...] = tuple(_PROVIDERS)
 
 GROUP = "ttsmux.simulators"
 
-# How long close() waits for the thread. It has nothing to wait for but an engine at work.
-CLOSE_TIMEOUT = 5.0
+# How long close() waits for the thread. It has nothing to wait for but an engine at work, and its
+# turn on a busy machine.
+CLOSE_TIMEOUT = 30.0
 
 
 def _find_provider(name: str) -> Callable[..., Provider]:
@@ -260,7 +261,7 @@ class Simulator:
                 frames.append(frame)
         return frames
 
-    def wait_for(self, predicate: Callable[[list[Record]], T], timeout: float = 5.0) -> T:
+    def wait_for(self, predicate: Callable[[list[Record]], T], timeout: float = 20.0) -> T:
         """
         Wait until *predicate*, called with the log so far, gives something true; return that.
 
@@ -355,7 +356,7 @@ class AsyncSimulator(Simulator):
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self.close)
 
-    async def await_for(self, predicate: Callable[[list[Record]], T], timeout: float = 5.0) -> T:
+    async def await_for(self, predicate: Callable[[list[Record]], T], timeout: float = 20.0) -> T:
         """Do as `wait_for`, without blocking the loop."""
         return await anyio.to_thread.run_sync(
             self.wait_for, predicate, timeout, abandon_on_cancel=True

@@ -197,7 +197,7 @@ class Speaker(ABC):
                 return None
             self.hungry(gen)
             await gen.changed.wait()
-            gen.starved()
+            gen.waited()
 
     async def _utter(self, gen: Generation, text: str) -> Utterance:
         engine = self.stage.engine
@@ -283,7 +283,7 @@ class Speaker(ABC):
             case "silence":
                 self.wire.silence()
             case "stall":
-                self._hold(gen, fault.milliseconds)
+                self._hold(gen, fault)
             case "odd":
                 if gen is None:
                     self.odd = True
@@ -313,11 +313,15 @@ class Speaker(ABC):
         for gen in list(self.open.values()):
             self.cut(gen, reason)
 
-    def _hold(self, gen: Generation | None, milliseconds: float | None) -> None:
+    def _hold(self, gen: Generation | None, fault: Fault) -> None:
+        if fault.until_interrupt:
+            assert gen is not None, "a connection is not interrupted"
+            gen.hold()
+            return
         going, let_go = (self._going, self._let_go) if gen is None else (gen.going, gen.going.set)
         going.clear()
-        if milliseconds is not None:
-            self.later(milliseconds / 1000, let_go)
+        if fault.milliseconds is not None:
+            self.later(fault.milliseconds / 1000, let_go)
 
     def _let_go(self) -> None:
         self._going.set()

@@ -215,6 +215,19 @@ class Wire:
         http.start_next_cycle()
         return True
 
+    async def pause(self, seconds: float) -> bool:
+        """Let *seconds* pass before a request is answered; false at once if the client leaves."""
+        if seconds == 0 or len(self._raw) > MAX_BODY:  # then it cannot be read on
+            await asyncio.sleep(seconds)
+            return True
+        leaving = asyncio.ensure_future(self.left())
+        try:
+            left, _ = await asyncio.wait((leaving,), timeout=seconds)
+            return not left
+        finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+
     async def left(self) -> None:
         """Return when the client has left; what it sends meanwhile is the next request."""
         while len(self._raw) <= MAX_BODY and (data := await self._reader.read(65536)):

@@ -242,7 +242,7 @@ class XAISession(Session):
         gen = self.current
         self.discarding = False
         if gen is not None:
-            gen.interrupted = True
+            gen.interrupt()
         fault = next(iter(self.faults(Moment.CANCEL, gen)), None)
         match fault and fault.action:
             case "no-ack":

@@ -12,6 +12,7 @@ one is missing it sees nothing.
 import asyncio
 import contextlib
 import gc
+import math
 import os
 import socket
 import stat
@@ -43,25 +44,30 @@ def since(before: Snapshot, grace: float) -> list[str]:
     """
     Describe what is there now and was not *before*, once it had *grace* seconds to go away.
 
-    Collects garbage only when something is left: nothing that is gone needs it, and it takes
-    longer than most tests.
+    Looks as often as fits into that time, however long each look takes: where the machine stands
+    still, so does what is about to leave. Collects garbage only when something is left: nothing
+    that is gone needs it, and it takes longer than most tests.
     """
-    deadline = time.monotonic() + grace
     if _new(before, snapshot()):
         gc.collect()
-    while left := _new(before, snapshot()):
-        if time.monotonic() >= deadline:
-            break
+    for _ in range(_looks(grace)):
+        if not _new(before, snapshot()):
+            return []
         time.sleep(POLL)
-    return left
+    return _new(before, snapshot())
 
 
 async def tasks_since(before: Snapshot, grace: float) -> list[str]:
     """Describe the tasks of the running loop like `since`; *before* comes from `tasks`."""
-    with anyio.move_on_after(grace):
-        while _new(before, tasks()):  # noqa: ASYNC110 - nobody tells when a stranger's task ends
-            await anyio.sleep(POLL)
+    for _ in range(_looks(grace)):
+        if not _new(before, tasks()):
+            return []
+        await anyio.sleep(POLL)
     return _new(before, tasks())
+
+
+def _looks(grace: float) -> int:
+    return math.ceil(grace / POLL)
 
 
 def tasks() -> Snapshot:

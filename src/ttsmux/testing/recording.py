@@ -25,7 +25,7 @@ from ..client.sync import Client, Speech
 from ..errors import Error
 from ..settings import PoolLimits, RetryPolicy
 from .bench import Message
-from .world import KEY, Server, simulator
+from .world import KEY, PATIENT, Server, simulator
 
 __all__ = ["Recording", "Spoken", "record", "spy", "with_traits"]
 
@@ -159,7 +159,13 @@ def record(
     with (
         simulator(server, faults=faults, chunk_ms=chunk_ms, **options) as sim,
         Client(
-            copy, base_url=sim.url, api_key=KEY, pool=pool, retry=retry, fallback=None
+            copy,
+            base_url=sim.url,
+            api_key=KEY,
+            pool=pool,
+            retry=retry,
+            timeouts=PATIENT,
+            fallback=None,
         ) as client,
     ):
         client.prewarm()

@@ -40,7 +40,7 @@ T = TypeVar("T")
 DEADLINE = 100.0
 """Seconds that any script may take, however slow the machine."""
 POLL = 0.001
-GRACE = 3.0
+GRACE = 10.0
 """Seconds that threads, sockets and tasks have to go when a script is over."""
 RUNTIMES = tuple(
     name

@@ -30,6 +30,7 @@ from .stage import GRACE, AnyClient, AnySpeech, Condition, Face, Part, Piece, So
 
 __all__ = [
     "KEY",
+    "PATIENT",
     "Script",
     "Server",
     "Take",
@@ -45,8 +46,10 @@ __all__ = [
 
 T = TypeVar("T")
 
-PATIENCE = 20.0
+PATIENCE = 45.0
 """Seconds that a script waits for what must come about; only for who hangs."""
+PATIENT = Timeouts(dial=20.0, first_audio=10.0, gap=10.0, pong=20.0, close=10.0)
+"""For a client that is to run into no deadline, however busy the machine is."""
 WAV_HEADER = 44
 """Bytes in front of the samples, in the answers of the simulated providers."""
 KEY = "a-key-that-only-tests-have"
@@ -395,6 +398,7 @@ def play(
         sim: not started yet; it is closed afterwards.
         pool: by default without spares, which come when it suits them.
         retry: by default with hardly any wait.
+        timeouts: by default such that only who hangs runs into them.
 
     Raises:
         AssertionError: the script says so, it hangs, or the client left something behind.
@@ -411,7 +415,7 @@ def play(
                 api_key=api_key,
                 pool=pool or PoolLimits(min_idle=0),
                 retry=retry or RetryPolicy(base=0.001),
-                timeouts=timeouts or Timeouts(),
+                timeouts=timeouts or PATIENT,
                 fallback=None,
             ),
             adapter,

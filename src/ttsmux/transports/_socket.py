@@ -1,7 +1,7 @@
 """
 A socket for two threads, one of which reads while the other writes, and how to connect one.
 
-It looks enough like a socket for websocket-client to use it in place of one. What is different:
+It sends and receives as a socket does. What is different:
 
 * Every call into the socket or into OpenSSL is brief and under one lock; waiting happens outside of
   it. OpenSSL's objects do not bear two threads at once, and CPython before 3.13 lets them in. A
@@ -209,7 +209,7 @@ class Wire:
                         raise TimeoutError(msg) from None
                 ready(self._sock, isinstance(exc, ssl.SSLWantWriteError), seconds)
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         """Write some of *data* and return how much. Raises `TimeoutError`."""
         deadline = time.monotonic() + self.patience
         while True:
@@ -247,7 +247,3 @@ class Wire:
         """Give the descriptor back."""
         with self._lock:
             self._sock.close()
-
-    def gettimeout(self) -> float | None:
-        """Tell websocket-client that waiting happens here."""
-        return None

@@ -55,6 +55,8 @@ _ABNF = websocket.ABNF
 # RFC 6455, 1.3: hashed together with the key of the request, it shows that the server understood.
 _ACCEPT = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_CONTROL = 125
+# What TLS was given it takes whole or says nothing, and that it takes anything is what counts.
+_AT_ONCE = 256 * 1024
 _NORMAL, _BROKEN, _INVALID, _TOO_BIG, _NO_CODE = 1000, 1002, 1007, 1009, 1005
 
 
@@ -303,9 +305,6 @@ class WebSocketClientTransport:
         self._address = address
         self._wire = Wire(sock, target.send_timeout)
         self._wire.push_back(rest)
-        self._socket = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
-        # All it does with a socket is what a wire does too.
-        self._socket.sock = cast(socket.socket, self._wire)
         self._frames = _Frames(self._wire.recv, target.max_message)
         self._state = threading.Lock()
         self._sending = threading.Lock()
@@ -420,8 +419,8 @@ class WebSocketClientTransport:
             except UnicodeEncodeError:
                 msg = "a text message holds half of a surrogate pair"
                 raise SendError(msg) from None
-            for payload, opcode in ready:
-                self._send(payload, opcode)
+            if ready:
+                self._send(*ready)
 
     def close(self, grace: float) -> None:
         """
@@ -435,24 +434,27 @@ class WebSocketClientTransport:
             with self._sending:
                 if not self._doomed and not self._over and not self._close_sent:
                     self._close_sent = True
-                    self._send(struct.pack("!H", _NORMAL), _ABNF.OPCODE_CLOSE)
+                    self._send((struct.pack("!H", _NORMAL), _ABNF.OPCODE_CLOSE))
         except SendError:
             pass  # cutting the wire is all that is left to do
         if self._doomed or not self._read_begun.wait(grace):
             self.abort()
 
-    def _send(self, payload: bytes, opcode: int) -> None:
-        done = False
+    def _send(self, *messages: tuple[bytes, int]) -> None:
+        # In one piece: a turn of the interpreter for each would keep the peer waiting for the rest.
+        frames = [_ABNF.create_frame(payload, opcode).format() for payload, opcode in messages]
+        unsent, done = memoryview(b"".join(frames)), False
         try:
-            self._socket.send(payload, opcode)
+            while unsent:
+                unsent = unsent[self._wire.send(unsent[:_AT_ONCE]) :]
             done = True
-        except websocket.WebSocketTimeoutException:
+        except TimeoutError:
             raise SendTimeout(self._address, self._wire.patience) from None
-        except (websocket.WebSocketException, OSError) as exc:
+        except OSError as exc:
             msg = f"the connection to {self._address} broke while it was written to"
             raise SendError(msg) from exc
         finally:
-            # websocket-client would send the next message into the rest of this one.
+            # Anything more would go into the rest of a frame.
             self._doomed = self._doomed or not done
 
     # -- any thread
