@@ -269,6 +269,24 @@ def test_what_was_not_read_is_cut_back_to_the_end_of_a_word() -> None:
     ]
 
 
+def test_a_chunk_is_cut_where_the_word_ends() -> None:
+    """However large it is, and whatever it carries."""
+    found = voice("before")
+    sound = b"".join(found.chunks)
+    found.chunks = [sound[:CHUNK], sound[CHUNK : 20 * CHUNK], sound[20 * CHUNK : 30 * CHUNK]]
+    for _ in range(3):
+        found.chunk()
+    found.read(2)
+    found.harness.drop(found.conn)
+    assert [len(chunk.data) for chunk in found.speech._buffer] == [
+        19 * CHUNK,
+        round(1.08 * SECOND) - 20 * CHUNK,
+    ]
+    found.to_the_end()
+    in_order(found)
+    assert words_of(found) == (["One", "two,", "three"], [], TEXT.split()[3:])
+
+
 def test_the_gap_is_told() -> None:
     """From the last that came to the first that comes."""
     found = voice("with")
