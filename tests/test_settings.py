@@ -55,7 +55,13 @@ def test_a_deadline_is_no_more_than_a_month(name: str, value: float) -> None:
         (PoolLimits, "max_idle", 0, "more than 0 seconds"),
         (PoolLimits, "max_age", -5, "more than 0 seconds"),
         (PoolLimits, "max_age", float("inf"), "at most 2592000 seconds"),
+        (PoolLimits, "max_generations", 0, "1 or more"),
+        (PoolLimits, "reconnect_jitter", -1, "0 seconds or more"),
         (RetryPolicy, "attempts", 0, "1 or more"),
+        (RetryPolicy, "budget", -1, "0 or more"),
+        (RetryPolicy, "breaker_failures", 0, "1 or more"),
+        (RetryPolicy, "breaker_base", 0, "more than 0 seconds"),
+        (RetryPolicy, "breaker_cap", float("inf"), "at most 2592000 seconds"),
         (RetryPolicy, "base", 0, "more than 0 seconds"),
         (RetryPolicy, "cap", -1, "more than 0 seconds"),
         (RetryPolicy, "cap", float("nan"), "more than 0 seconds"),
@@ -75,13 +81,16 @@ def test_nonsense_is_refused_with_a_sentence(
 SECONDS = [
     *((Timeouts, name) for name in DEADLINES),
     *((PoolLimits, name) for name in ("acquire_timeout", "max_idle", "max_age")),
-    *((RetryPolicy, name) for name in ("base", "cap")),
+    (PoolLimits, "reconnect_jitter"),
+    *((RetryPolicy, name) for name in ("base", "cap", "breaker_base", "breaker_cap")),
 ]
 COUNTS = [
-    *((PoolLimits, name) for name in ("max_size", "min_idle", "max_waiting")),
-    *((RetryPolicy, name) for name in ("attempts", "resumes")),
+    *((PoolLimits, name) for name in ("max_size", "min_idle", "max_waiting", "max_generations")),
+    *((RetryPolicy, name) for name in ("attempts", "resumes", "budget", "breaker_failures")),
 ]
 OTHERS = [(RetryPolicy, "on_partial")]
+OFF = [(RetryPolicy, "budget"), (RetryPolicy, "breaker_failures")]
+"""Those that have a default, and are turned off by None."""
 
 
 def test_each_setting_is_one_of_these() -> None:
@@ -122,7 +131,11 @@ def test_what_is_no_count_is_refused(kind: type[object], name: str, value: objec
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [found for found in SECONDS + COUNTS if attrs.fields_dict(found[0])[found[1]].default],
+    [
+        found
+        for found in SECONDS + COUNTS
+        if attrs.fields_dict(found[0])[found[1]].default and found not in OFF
+    ],
 )
 def test_none_is_refused_where_there_is_a_default(kind: type[object], name: str) -> None:
     """None does not mean "no limit" for what always has one."""
@@ -151,14 +164,19 @@ def test_a_wait_may_be_without_an_end_where_it_says_so() -> None:
 def test_none_means_no_limit_where_there_can_be_none() -> None:
     """It is the default there."""
     assert Timeouts(total=None) == Timeouts()
-    nothing = PoolLimits(min_idle=None, max_waiting=None, max_idle=None, max_age=None)
+    nothing = PoolLimits(
+        min_idle=None, max_waiting=None, max_idle=None, max_age=None, max_generations=None
+    )
     assert nothing == PoolLimits()
+    for kind, name in OFF:
+        assert getattr(kind(**{name: None}), name) is None
 
 
 def test_the_least_is_allowed() -> None:
     """One connection, no spare, one attempt."""
     assert PoolLimits(max_size=1, min_idle=0, max_waiting=1).min_idle == 0
-    assert RetryPolicy(attempts=1).attempts == 1
+    assert RetryPolicy(attempts=1, budget=0, breaker_failures=1).budget == 0
+    assert PoolLimits(max_generations=1, reconnect_jitter=0).reconnect_jitter == 0
 
 
 @pytest.mark.parametrize("value", [Timeouts(), PoolLimits(), RetryPolicy(), Settings()])

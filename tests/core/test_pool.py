@@ -1282,3 +1282,25 @@ def test_who_is_refused_is_counted() -> None:
     with pytest.raises(PoolFull):
         harness.speak("3. ")
     assert harness.mux.stats().refused == 1
+
+
+# --- routes ---------------------------------------------------------------------------------------
+
+
+def test_one_route_that_does_not_keep_its_word_says_nothing_of_another() -> None:
+    """An acknowledgement missed on the first is no reason to dial anew on the second."""
+    routes = [Route(adapter=Toy(shape=QUIET, line=line)) for line in ("a", "b")]
+    harness = Harness(routes=routes, config=LEAN)
+    elsewhere = harness.speak("Hello. ")
+    harness.refuse(harness.wires[0], 404)
+    harness.up()
+    assert elsewhere.plan.number == 1
+    speech = harness.speak("Hello. ")
+    harness.advance(0.1)
+    harness.up()
+    assert speech.plan.number == 0
+    harness.interrupt(speech)
+    harness.advance(1.5)
+    pool = harness.mux._pool
+    assert pool.policy(speech.plan) is Interrupt.DISCARD
+    assert pool.policy(elsewhere.plan) is Interrupt.CANCEL
