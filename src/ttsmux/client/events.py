@@ -32,6 +32,7 @@ _LEVELS = {
     "provider.error": logging.WARNING,
     "speech.failed": logging.WARNING,
     "speech.rerouted": logging.WARNING,
+    "speech.resumed": logging.INFO,
     "speech.retried": logging.INFO,
 }
 
