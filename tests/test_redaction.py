@@ -5,16 +5,26 @@ from __future__ import annotations
 import gc
 import json
 import logging
-from collections.abc import Iterator
+import random
+import string
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 import websocket
+from websockets.frames import Frame, Opcode
 
 import ttsmux
 from ttsmux import redaction
+from ttsmux.adapter import Handshake
+from ttsmux.client import _shared
 from ttsmux.redaction import LOGGERS, MASK, Carried
+from ttsmux.simulate import AsyncSimulator, Simulator
 
 KEY = "canary-5c1f-sings-in-the-coal-mine"
 ODD = 'p@ss "w\\rd/1'
@@ -190,3 +200,157 @@ def test_the_libraries_themselves(log: Kept) -> None:
     assert any(MASK in text and "HTTP Request" in text for text in log.said)
     assert any(text == f"++Sent decoded: {MASK}" for text in log.said)
     assert KEY not in "".join(log.said)
+
+
+# --- what becomes of a key ------------------------------------------------------------------------
+
+BARE = "S3CRET-of-a-kugel-key"
+
+
+def kugel(url: str) -> ttsmux.Client:
+    return ttsmux.Client("kugelaudio", base_url=url, api_key=f"eu-{BARE}", voice="1")
+
+
+def test_what_an_adapter_makes_of_a_key_is_masked(log: Kept) -> None:
+    """KugelAudio is sent a key without its prefix: that too is to be seen nowhere."""
+    with Simulator("kugelaudio") as sim, kugel(sim.url) as client:
+        assert client.prewarm() == 1
+        logging.getLogger("websockets.client").debug("> X-API-Key: %s", BARE)
+    assert BARE not in "".join(log.said)
+    assert log.said.count(f"> X-API-Key: {MASK}") == 1
+
+
+@pytest.mark.anyio
+async def test_what_an_adapter_makes_of_a_key_is_masked_by_tasks(log: Kept) -> None:
+    """Here websockets itself logs the request, if it is asked to."""
+    async with (
+        AsyncSimulator("kugelaudio") as sim,
+        ttsmux.AsyncClient(
+            "kugelaudio", base_url=sim.url, api_key=lambda: f"eu-{BARE}", voice="1"
+        ) as client,
+    ):
+        assert await client.prewarm() == 1
+        logging.getLogger("websockets.client").debug("> X-API-Key: %s", BARE)
+    assert BARE not in "".join(log.said)
+    assert f"> X-API-Key: {MASK}" in log.said
+
+
+def test_what_was_asked_for_a_page_of_voices_is_masked(log: Kept) -> None:
+    """A question beside speaking carries the key, too."""
+    with Simulator("kugelaudio") as sim, kugel(sim.url) as client:
+        assert client.voices()
+        logging.getLogger("httpx").info("with %s", BARE)
+    assert f"with {MASK}" in log.said
+
+
+def made_of(make: Callable[[str | None], Handshake], secret: str | None = KEY) -> set[str]:
+    """Return what is carried of a handshake, beside the key."""
+    carried = Carried()
+    assert _shared.handshake(carried, make, secret) == make(secret)
+    return set(carried.secrets)
+
+
+def test_what_would_be_there_without_a_key_is_no_secret() -> None:
+    """Of headers, subprotocols and the query: all that a key has changed, and nothing else."""
+    url = "wss://host/?model=large-turbo"
+    usual = {"Content-Type": "application/json", "X-Short": "short"}
+
+    def make(secret: str | None) -> Handshake:
+        if secret is None:
+            return Handshake(url=url, headers=usual, subprotocols=("an-old-protocol",))
+        made = {"Authorization": "Basic bWFkZS1vZi1pdA==", "X-Tiny": "tiny", "X-Key": secret}
+        return Handshake(
+            url=f"{url}&token=made%20of-it%2Btoo",
+            headers={**usual, **made},
+            subprotocols=("an-old-protocol", "token.made-of-it"),
+        )
+
+    assert made_of(make) == {"bWFkZS1vZi1pdA==", "of-it+too", "token.made-of-it"}
+    assert made_of(make, None) == set()
+
+
+def test_an_adapter_that_cannot_do_without_a_key_has_all_masked() -> None:
+    """Better too much than a key."""
+
+    def make(secret: str | None) -> Handshake:
+        assert secret is not None
+        headers = {"Accept": "audio/pcm-something", "Key": secret[::-1]}
+        return Handshake(url="wss://host/", headers=headers)
+
+    carried = Carried()
+    _shared.handshake(carried, make, KEY)
+    assert set(carried.secrets) == {"audio/pcm-something", KEY[::-1]}
+
+
+def test_what_is_made_anew_each_time_pushes_nothing_out() -> None:
+    """Such as a number of the request: what was sent last is remembered."""
+    carried = Carried()
+    for number in range(100):
+        carried.note_made([f"request-{number}", "made-of-it"])
+    assert {"made-of-it", "request-99"} <= set(carried.secrets)
+    assert len(carried.secrets) < 40
+
+
+# --- messages without their middle ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [0, 1, 5, 20, 35, 60, 200])
+@pytest.mark.parametrize("behind", [0, 1, 5, 15, 60, 200])
+def test_what_is_left_of_a_key_is_masked(before: int, behind: int, log: Kept) -> None:
+    """Websockets shows the beginning and the end of a long frame, and a key may be at the gap."""
+    key = "".join(random.Random(1).sample(string.ascii_letters, 52))
+    carried = Carried([key])
+    text = json.dumps({"a": "-" * before, "key": key, "b": "-" * behind})
+    logging.getLogger("websockets.client").debug("> %s", Frame(Opcode.TEXT, text.encode()))
+    parts = {key[i : i + 4] for i in range(len(key) - 3)}
+    assert not [part for part in parts if part in log.said[0]], (log.said, carried)
+    assert "..." in log.said[0] or MASK in log.said[0]
+
+
+def test_a_gap_beside_something_else_is_no_secret(log: Kept) -> None:
+    """No more than what was known to be one."""
+    carried = Carried([KEY])
+    said = ["so...", "...", "wait... what?", "cana...coal", f"{KEY[:3]}...{KEY[-3:]}", "a....b"]
+    for one in said:
+        logging.getLogger("websocket").debug(one)
+    assert log.said == [*said[:3], f"{MASK}...coal", *said[4:]], carried
+
+
+# --- in the middle of everything ------------------------------------------------------------------
+
+
+def test_what_is_made_in_the_middle_of_making_another_is_carried() -> None:
+    """By a finaliser, which may run anywhere; both are kept."""
+    inner: list[Carried] = []
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        if frame.f_code.co_filename != redaction.__file__:
+            return None
+        sys.settrace(None)
+        inner.append(Carried([f"inner-secret-{len(inner)}"]))
+        sys.settrace(trace)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        outer = Carried(["outer-secret"])
+    finally:
+        sys.settrace(before)
+    assert len(inner) > 2
+    forms = set(redaction._forms())
+    assert {secret for one in (outer, *inner) for secret in one.secrets} <= forms
+
+
+def test_no_lock_is_taken() -> None:
+    """One that another thread holds at a fork is held in the child for ever."""
+    locks = type(threading.Lock()), type(threading.RLock()), threading.Condition
+    assert not [name for name, value in vars(redaction).items() if isinstance(value, locks)]
+
+
+def test_nothing_is_left_of_those_that_are_gone() -> None:
+    before = len(redaction._all)
+    for _ in range(3):
+        Carried([KEY])
+    gc.collect()
+    assert len(redaction._all) <= before

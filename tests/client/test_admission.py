@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,10 @@ import pytest
 
 import ttsmux
 from tests.scenarios.stage import KEY, RATE, events
-from ttsmux import AsyncClient, AtCapacity, Client, KeyLimits, PoolLimits, Timeouts
+from ttsmux import AsyncClient, AtCapacity, Client, KeyLimits, PoolLimits, RetryPolicy, Timeouts
 from ttsmux.client import _quotas
 from ttsmux.core import admission, quota
+from ttsmux.core.mux import Mux
 from ttsmux.core.quota import Member
 from ttsmux.simulate import AsyncSimulator, Simulator
 from ttsmux.simulate.engines.tone import decode_text
@@ -59,7 +61,8 @@ def arguments(sim: Simulator, **settings: Any) -> dict[str, Any]:
 
 
 def member(client: Client | AsyncClient) -> Member:
-    (found,) = client._engine.mux.members
+    """Return what *client* is a member of, with its sockets and what stands in for them alike."""
+    (found,) = set(client._engine.mux.members)
     assert found is not None
     return found
 
@@ -97,7 +100,8 @@ def test_eight_speeches_where_a_connection_bears_five(limits: KeyLimits | None) 
         assert sim.dials == 1 or limits is None or limits.connections is None
     assert [decode_text(audio, RATE) for audio in found] == texts  # type: ignore[arg-type]
     assert not events(sim.log, "violation")
-    assert not events(sim.log, "close", by="server")
+    # It may answer our farewell sooner than it reads the close frame behind that.
+    assert {event["code"] for event in events(sim.log, "close", by="server")} <= {1000}
 
 
 @pytest.mark.anyio
@@ -144,6 +148,11 @@ async def test_threads_and_a_loop_are_refused_no_connection() -> None:
         (text, text) for text in texts * 2
     )
     assert not events(sim.log, "refused")
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, timeout=120, capture_output=True, text=True)
 
 
 async def _read_in_thread(text: str, speech: ttsmux.Speech, heard: list[tuple[str, bytes]]) -> None:
@@ -337,9 +346,37 @@ def test_both_surfaces_of_a_provider_share() -> None:
     """WebSocket and REST go to one place with one key."""
     with Simulator("sm") as sim:
         voices = [ttsmux.SM(), ttsmux.SMRest()]
-        with Client(voices, base_url=sim.url, api_key={"sm": KEY}) as client:
+        with Client(voices, base_url=sim.url, api_key={"sm": KEY}, fallback=None) as client:
             one, two = client._engine.mux.members
             assert one is two and one is not None
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_stands_in_shares_with_what_it_stands_for(shared: bool) -> None:
+    """It has the same key, even where nobody else shares it, and wherever it is asked."""
+    limits = KeyLimits(generations=3, shared=shared)
+    with Client("elevenlabs", voice="v", api_key=KEY, limits=limits) as client:
+        own, over_http = client._engine.mux.members
+        assert own is over_http and own is not None
+        assert len(_quotas._registry) == shared
+
+
+def test_requests_over_http_count() -> None:
+    """One a minute: what was spoken over HTTP, for the socket was refused, was that one."""
+    settings = {
+        "limits": KeyLimits(requests_per_minute=1),
+        "pool": PoolLimits(min_idle=0),
+        "retry": RetryPolicy(attempts=1),
+    }
+    with (
+        Simulator("xai", faults=["refuse@connect:1"]) as sim,
+        Client(**arguments(sim, **settings)) as client,
+    ):
+        assert decode_text(client.speak("one").read(), RATE) == "one"
+        assert not events(sim.log, "open"), "it was over HTTP"
+        assert len(member(client).quota.generations.begun) == 1
+        with pytest.raises(AtCapacity, match="requests a minute"):
+            client.speak("two").read()
 
 
 def test_no_key_is_kept() -> None:
@@ -353,9 +390,84 @@ def test_no_key_is_kept() -> None:
         assert again._fingerprint(key) != _quotas._registry._fingerprint(key)
 
 
+def test_two_providers_of_one_client_are_known_to_the_next() -> None:
+    """What the second is looked up with does not forget the first, which nobody uses yet."""
+    voices = [ttsmux.XAI(), ttsmux.SM(format="pcm_24000")]
+    keys = {"xai": KEY, "sm": KEY}
+    with Client(voices, api_key=keys) as one, Client(voices, api_key=keys) as two:
+        assert [m and m.quota for m in one._engine.mux.members] == [
+            m and m.quota for m in two._engine.mux.members
+        ]
+        assert len(_quotas._registry) == 2
+
+
+def test_a_client_that_is_being_made_shares_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread makes clients between its two steps: looking up its quota, and joining."""
+    limits = KeyLimits(connections=2)
+
+    def make(key: str) -> Client:
+        return Client("gradium", voice="v", api_key=key, limits=limits)
+
+    made: list[Client] = []
+    new_mux = _quotas.new_mux
+
+    def interrupted(*args: Any) -> Any:
+        monkeypatch.setattr(_quotas, "new_mux", new_mux)
+        made.append(make("another-key"))
+        return new_mux(*args)
+
+    monkeypatch.setattr(_quotas, "new_mux", interrupted)
+    first, second = make(KEY), make(KEY)
+    assert member(first).quota is member(second).quota is not member(made[0]).quota
+
+
+def test_a_signal_handler_may_make_a_client_while_one_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both find what is to be forgotten, and forget it."""
+    registry, found = _quotas._registry, []
+    registry.quota("here", ttsmux.Secret("key-one"))
+    gc.collect()
+    old = quota.recent
+
+    def interrupted(*args: Any) -> bool:
+        monkeypatch.setattr(_quotas, "recent", old)
+        found.append(registry.quota("there", ttsmux.Secret("key-two")))
+        return old(*args)
+
+    monkeypatch.setattr(_quotas, "recent", interrupted)
+    found.append(registry.quota("there", ttsmux.Secret("key-two")))
+    assert found[0] is found[1] and len(registry) == 1
+
+
+def test_no_callable_is_kept() -> None:
+    """What fetches a key is the user's, who may let go of it; another is not taken for it."""
+
+    class Slotted:
+        __slots__ = ()
+
+        def __call__(self) -> str:
+            return KEY
+
+        def key(self) -> str:
+            return KEY
+
+    vault, slotted = Vault(), Slotted()
+    gone = weakref.ref(vault)
+    names = [_quotas._Same(call) for call in (vault.key, vault, slotted, slotted.key, fetch)]
+    again = [_quotas._Same(call) for call in (vault.key, vault, slotted, slotted.key, fetch)]
+    assert names == again and len({*names, *again}) == 5
+    assert names[0] != "vault.key"
+    del vault
+    gc.collect()
+    assert gone() is None
+    assert [name in again for name in names] == [False, False, True, True, True]
+    assert len({*names, *again}) == 7 and names[0] == names[0]
+
+
 def test_where_nothing_is_limited_nothing_is_registered() -> None:
     with Simulator("gradium") as sim, Client(**arguments(sim, voice="v")) as client:
-        assert client._engine.mux.members == (None,)
+        assert set(client._engine.mux.members) == {None}
         assert len(_quotas._registry) == 0
 
 
@@ -369,6 +481,7 @@ def test_what_nobody_needs_is_forgotten() -> None:
             pass
         del client
         gc.collect()
+        gc.collect()  # what a finaliser had in hand
         with Client(**arguments(sim, api_key="third-key")):
             assert len(_quotas._registry) == 2, "the first, which has spoken, and the third"
 
@@ -381,7 +494,7 @@ def test_limits_of_several_providers_go_by_name() -> None:
     with pytest.raises(ttsmux.ConfigError, match="limits names 'nobody'"):
         Client(voices, api_key=keys, limits={"nobody": KeyLimits()})
     limits = {"xai": KeyLimits(connections=7), "gradium": KeyLimits()}
-    with Client(voices, api_key=keys, limits=limits) as client:
+    with Client(voices, api_key=keys, limits=limits, fallback=None) as client:
         one, two = client._engine.mux._plain
         assert (one.traits.connections, two.traits.connections) == (7, 4)
 
@@ -417,6 +530,34 @@ def test_a_loop_that_ended_gives_all_back() -> None:
         with Client(**arguments(sim, limits=limits)) as second:
             assert second.prewarm() == 1
         assert first._engine.closed
+
+
+# In a process of its own: what such a loop leaves behind nobody can tidy up.
+CLOSED_LOOP = """
+import asyncio, time
+import ttsmux
+from ttsmux.simulate import Simulator
+with Simulator("xai") as sim:
+    some = dict(base_url=sim.url, api_key="k", limits=ttsmux.KeyLimits(connections=1))
+    loop = asyncio.new_event_loop()
+    client = ttsmux.AsyncClient("xai", **some)
+    async def use():
+        assert await client.prewarm() == 1
+    loop.run_until_complete(use())
+    with ttsmux.Client("xai", pool=ttsmux.PoolLimits(acquire_timeout=100.0), **some) as other:
+        speech = other.speak("mine")
+        member = client._engine.mux.members[0]
+        while not member.news:
+            time.sleep(0.001)
+        loop.close()
+        assert speech.read()
+"""
+
+
+def test_a_loop_that_ended_after_it_was_rung_for_gives_all_back() -> None:
+    """It was there, and did not run, when the other client began to wait."""
+    done = run(CLOSED_LOOP)
+    assert done.returncode == 0, done.stderr
 
 
 def test_who_cannot_be_rung_for_is_gone() -> None:
@@ -459,6 +600,27 @@ def test_a_torn_client_goes_on_under_its_limits() -> None:
         sim.wait_for(lambda log: len(events(log, "lost")) == 2)
 
 
+def test_a_dial_that_was_torn_before_it_began_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A KeyboardInterrupt at the end of a step: nobody dials, and its room is free at once."""
+    settle = Mux._settle
+
+    def torn(mux: Mux, now: float) -> None:
+        monkeypatch.setattr(Mux, "_settle", settle)
+        mux._settle(now)
+        raise KeyboardInterrupt
+
+    limits = KeyLimits(connections=1)
+    with Simulator("xai") as sim, Client(**arguments(sim, limits=limits)) as client:
+        old = client._engine.mux
+        monkeypatch.setattr(Mux, "_settle", torn)
+        with pytest.raises(KeyboardInterrupt):
+            client.speak("never")
+        assert old.stats().size == 1, "it was asked for"
+        assert decode_text(client.speak("said").read(), RATE) == "said"
+
+
 FORK = """
 import os, sys, threading, warnings
 import ttsmux
@@ -498,5 +660,5 @@ with Simulator("sm", max_connections=10) as sim:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_begins_anew() -> None:
     """What the parent holds, a lock above all, is not waited for in the child."""
-    done = subprocess.run([sys.executable, "-c", FORK], timeout=120, capture_output=True, text=True)
+    done = run(FORK)
     assert done.returncode == 0, done.stderr

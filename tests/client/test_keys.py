@@ -67,6 +67,23 @@ def left_behind() -> Iterator[list[str]]:
         names.append(str(warning.message))
 
 
+FAR = "wss://far.example"
+
+
+@contextmanager
+def no_name_is_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have all look-ups block until the end, and their threads be left behind."""
+    vault = Vault()
+
+    def look_up(*args: object, **more: object) -> list[Any]:
+        vault()
+        raise socket.gaierror(socket.EAI_AGAIN, "the resolver sleeps")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with vault.opened_at_last(), left_behind():
+        yield
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_shared, "KEY_SHARE", 0.005)
@@ -139,17 +156,28 @@ def test_a_name_that_is_looked_up_for_ever_fails_its_dial_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody can call off a look-up; the speech does not wait for it."""
-    vault = Vault()
+    with (
+        no_name_is_found(monkeypatch),
+        Client(
+            "xai", base_url=FAR, api_key=KEY, timeouts=SOON, retry=ONCE, fallback=None
+        ) as client,
+        pytest.raises(ttsmux.ConnectTimeout, match=r"within 0\.1 s"),
+    ):
+        client.speak("hello").read()
 
-    def look_up(*args: object, **more: object) -> list[Any]:
-        vault()
-        raise socket.gaierror(socket.EAI_AGAIN, "the resolver sleeps")
 
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    with vault.opened_at_last(), left_behind():
-        url = "wss://far.example"
-        client = Client("xai", base_url=url, api_key=KEY, timeouts=SOON, retry=ONCE)
-        with client, pytest.raises(ttsmux.ConnectTimeout, match=r"within 0\.1 s"):
+def test_a_name_that_is_looked_up_for_ever_fails_a_request_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A request is dialled when it is sent: what ends it is the limit of its first audio."""
+    with no_name_is_found(monkeypatch):
+        timeouts = Timeouts(first_audio=0.1, close=0.01)
+        with (
+            Client(
+                ttsmux.XAI().rest(), base_url=FAR, api_key=KEY, timeouts=timeouts, retry=ONCE
+            ) as client,
+            pytest.raises(ttsmux.FirstAudioTimeout, match=r"within 0\.1 s"),
+        ):
             client.speak("hello").read()
 
 
@@ -279,6 +307,51 @@ async def test_a_key_that_gets_no_thread(
             with anyio.fail_after(PATIENCE), pytest.raises(ttsmux.ConnectError):
                 await client.speak("hello").read()
         assert await client.speak("hello").read()
+
+
+# --- given up before it is begun ------------------------------------------------------------------
+
+
+def test_a_dial_that_was_hung_up_before_it_began_asks_for_no_key(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the clock is late: nobody wants the key any more, and no thread is needed."""
+    from ttsmux.client import _threads
+
+    asked: list[str] = []
+
+    def key() -> str:
+        asked.append(threading.current_thread().name)
+        return KEY
+
+    client = Client("xai", base_url=sim.url, api_key=key)
+    with monkeypatch.context() as patch:
+        patch.setattr(_threads.Engine, "_dial", lambda engine: None)
+        speech = client.speak("hello")
+    client.close()
+    with pytest.raises(ttsmux.ClosedError):
+        speech.read()
+    assert not asked
+    assert client.pool_stats().size == 0
+
+
+@pytest.mark.anyio
+async def test_a_dial_that_was_hung_up_before_it_began_asks_for_no_key_by_tasks(
+    sim: AsyncSimulator,
+) -> None:
+    asked: list[str] = []
+
+    def key() -> str:
+        asked.append(threading.current_thread().name)
+        return KEY
+
+    client = AsyncClient("xai", base_url=sim.url, api_key=key)
+    speech = client.speak("hello")
+    await client.aclose()  # at once: its tasks have not had their turn
+    with pytest.raises(ttsmux.ClosedError):
+        await speech.read()
+    assert not asked
+    assert client.pool_stats().size == 0
 
 
 # --- given up while it succeeds -------------------------------------------------------------------

@@ -136,6 +136,8 @@ def test_a_speech_is_a_span() -> None:
         "ttsmux.longest_gap": 0.0,
         "ttsmux.total": 0.75,
         "ttsmux.attempts": 1,
+        "ttsmux.route": "Toy",
+        "ttsmux.resumed": 0,
         "ttsmux.audio_seconds": 1.0,
         "ttsmux.audio_bytes": SECOND,
         "ttsmux.characters": 7,
@@ -334,6 +336,63 @@ def test_a_fault_of_telemetry_is_not_that_of_the_speech(
     harness.finish(speech)
     faults = [r for r in caplog.records if r.getMessage() == "client.fault"]
     assert [vars(fault)["error"] for fault in faults] == ["OSError"]
+    assert not harness.observer._followed
+
+
+class Once(SpanProcessor):
+    """One that raises the first time that a span ends."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.errors = [error]
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self.errors:
+            raise self.errors.pop()
+
+
+def test_a_fault_of_telemetry_is_that_of_one_span() -> None:
+    """Those that end in the same step end all the same."""
+    harness = Followed(ears=Ears(Once(OSError("no room"))))
+    for _ in range(3):
+        harness.say_something(None)
+    harness.close()
+    assert len(harness.ears.spans()) == 2
+    assert not harness.observer._followed
+
+
+def test_an_interrupt_in_telemetry_is_that_of_one_span() -> None:
+    """Ctrl-C is let through, and nobody is forgotten over it."""
+    harness = Followed(ears=Ears(Once(KeyboardInterrupt())))
+    for _ in range(3):
+        harness.say_something(None)
+    with pytest.raises(KeyboardInterrupt):
+        harness.close()
+    assert len(harness.ears.spans()) == 2
+    assert not harness.observer._followed
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, OSError])
+def test_a_handler_of_logs_that_raises_ends_no_telemetry(kind: type[BaseException]) -> None:
+    """Neither that of what it was told of, nor of what comes after; and it hears that, too."""
+    heard: list[int] = []
+
+    class Raises(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(vars(record)["speech"])
+            if len(heard) == 1:
+                raise kind
+
+    harness, handler = Followed(), Raises()
+    for _ in range(3):
+        harness.say_something(None)
+    logging.getLogger("ttsmux").addHandler(handler)
+    try:
+        with pytest.raises(kind):
+            harness.close()
+    finally:
+        logging.getLogger("ttsmux").removeHandler(handler)
+    assert heard == [1, 2, 3]
+    assert len(harness.ears.spans()) == 3
     assert not harness.observer._followed
 
 

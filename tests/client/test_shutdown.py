@@ -8,10 +8,12 @@ import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import anyio
 import pytest
 
 import ttsmux
 from tests.transports.peers import Listener, idle
+from ttsmux.client._threads import Engine
 from ttsmux.simulate import AsyncSimulator
 from ttsmux.simulate.engines.tone import decode_text
 from ttsmux.testing import World, simulator
@@ -149,6 +151,77 @@ def test_drain_of_a_client_that_does_nothing(runtime: str) -> None:
                 await stage.drain(client, {"timeout": wrong})
 
     stage.run(main())
+
+
+@every
+def test_drain_does_not_count_goodbyes(runtime: str) -> None:
+    """Whether connections were gone in time is nobody's audio."""
+
+    async def script(w: World) -> None:
+        await w.prewarm()
+        (await w.speak("Good morning.").rest()).said()
+        assert await w.drain(timeout=0)
+        assert not w.client.pool_stats().size
+
+    play(runtime, script)
+
+
+@every
+@pytest.mark.parametrize("closed", [True, False])
+def test_drain_says_what_was_cut_short_also_later(runtime: str, closed: bool) -> None:
+    """By a close before it, or by a drain that ran out of time."""
+
+    async def script(w: World) -> None:
+        await w.speak(LONG).read(1)
+        if closed:
+            await w.stage.close(w.client)
+        for _ in range(2):
+            assert not await w.drain(timeout=0)
+
+    play(runtime, script, faults=HANGS, timeouts=PATIENT)
+
+
+@pytest.mark.anyio
+async def test_drain_that_is_cancelled_closes() -> None:
+    """Else the client would refuse what is new, and hold what it has, for ever."""
+    async with AsyncSimulator("xai") as sim:
+        client = ttsmux.AsyncClient("xai", base_url=sim.url, api_key=KEY)
+        speech = client.speak()
+        speech.write("Good morning. ")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.drain)
+            while not client._engine.mux._pool.draining:  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+        with pytest.raises(ttsmux.ClosedError, match="is closed"):
+            client.speak("No.")
+        with pytest.raises(ttsmux.ClosedError):
+            await speech.read()
+        assert not client.pool_stats().size
+        assert not await client.drain()
+
+
+def test_drain_that_is_interrupted_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by Ctrl-C."""
+    with AsyncSimulator("xai") as sim:
+        client = ttsmux.Client("xai", base_url=sim.url, api_key=KEY)
+        speech = client.speak()
+        speech.write("Good morning. ")
+        wait, interrupts = Engine.wait, [KeyboardInterrupt()]
+
+        def waiting(engine: Engine, *args: Any) -> bool:
+            if interrupts:
+                raise interrupts.pop()
+            return wait(engine, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, "wait", waiting)
+            with pytest.raises(KeyboardInterrupt):
+                client.drain()
+        with pytest.raises(ttsmux.ClosedError):
+            speech.read()
+        assert not client.pool_stats().size
+        assert not client.drain()
 
 
 # --- close ----------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +17,7 @@ from tests.scenarios.stage import KEY
 from tests.transports.peers import Peer, serve
 from ttsmux import AsyncClient, Client, PoolLimits, RetryPolicy, Timeouts
 from ttsmux.client import _threads
+from ttsmux.core.mux import Mux
 from ttsmux.simulate import AsyncSimulator
 from ttsmux.transports._asyncio import AsyncioTransport
 from ttsmux.transports._trio import TrioTransport
@@ -229,8 +232,6 @@ async def test_the_clock_of_tasks_survives_an_input_that_fails(
     sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The speech that it was about is failed, and the next one has its deadlines."""
-    from ttsmux.core.mux import Mux
-
     tick, faults = Mux.tick, [ValueError("clumsy")]
 
     def ticking(mux: Mux, now: float) -> None:
@@ -259,10 +260,162 @@ def test_no_caller_waits_for_a_thread_to_start(monkeypatch: pytest.MonkeyPatch) 
         start(wire)
 
     monkeypatch.setattr(_threads.Wire, "start", noting)
-    with AsyncSimulator("xai") as sim, threaded(sim.url, interrupt="discard") as client:
+    # What was received to its end would leave the connection to the next one.
+    hangs = [f"stall@request:{n},chunk:1" for n in (1, 2)]
+    with (
+        AsyncSimulator("xai", faults=hangs) as sim,
+        threaded(sim.url, interrupt="discard") as client,
+    ):
         for _ in range(2):
             speech = client.speak(LONG)
             next(speech)
             speech.interrupt()
     assert len(began) == 2
     assert all(name.endswith("-clock") for name in began), began
+
+
+DEADLINES = Timeouts(close=PATIENCE)
+
+
+class Handler(logging.Handler):
+    """Hears of speeches that fail, and does with each what it was told to."""
+
+    def __init__(self, *does: Callable[[], object]) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: list[object] = []
+        self._does = list(does)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() == "speech.failed":
+            self.heard.append(vars(record)["speech"])
+            if self._does:
+                self._does.pop(0)()
+
+    def __enter__(self) -> Handler:
+        logging.getLogger("ttsmux").addHandler(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        logging.getLogger("ttsmux").removeHandler(self)
+
+
+def test_a_slow_handler_of_logs_holds_up_no_dial_and_no_deadline(sim: AsyncSimulator) -> None:
+    """What the clock finds is told by somebody else; in order, and by the end of `close`."""
+    begun, go = threading.Event(), threading.Event()
+    in_time: list[bool] = []
+
+    def dawdle() -> None:
+        begun.set()
+        in_time.append(go.wait(PATIENCE))
+
+    with Handler(dawdle) as handler, threaded(sim.url, timeouts=DEADLINES) as client:
+        with pytest.raises(ttsmux.DeadlineExceeded):
+            client.speak(deadline=0.05).read()
+        assert begun.wait(PATIENCE)
+        assert client.speak("hello").read()
+        assert client.speak("hello", voice="ara").read(), "which needs a dial of its own"
+        with pytest.raises(ttsmux.DeadlineExceeded):
+            client.speak(deadline=0.05).read()
+        assert handler.heard == [1]
+        go.set()
+        client.close()
+        assert handler.heard == [1, 4]
+    assert in_time == [True]
+
+
+@pytest.mark.parametrize("error", [ValueError("clumsy"), SystemExit()])
+def test_a_handler_of_logs_that_raises_is_told_the_next_time(
+    sim: AsyncSimulator, error: BaseException
+) -> None:
+    """Whatever it raises, the clock goes on, and so does who tells."""
+
+    def fail() -> None:
+        raise error
+
+    with Handler(fail) as handler:
+        with threaded(sim.url, timeouts=DEADLINES) as client:
+            for _ in range(2):
+                with pytest.raises(ttsmux.DeadlineExceeded):
+                    client.speak(deadline=0.05).read()
+        assert handler.heard == [1, 2]
+
+
+def test_what_the_clock_finds_is_told_where_there_is_no_thread(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock itself."""
+    refusing(monkeypatch, "-teller")
+    with Handler() as handler:
+        with threaded(sim.url) as client:
+            for _ in range(2):
+                with pytest.raises(ttsmux.DeadlineExceeded):
+                    client.speak(deadline=0.05).read()
+        assert handler.heard == [1, 2]
+
+
+def test_the_clock_looks_at_a_deadline_once(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread, or another client of the key, may move it between two looks."""
+    client = threaded(sim.url)
+    engine, looks = client._engine, [None, -math.inf, None]
+
+    def deadline(mux: Mux) -> float | None:
+        assert engine.lock._is_owned()  # type: ignore[attr-defined]
+        return looks.pop(0)
+
+    engine.ring()
+    with monkeypatch.context() as patch:
+        patch.setattr(Mux, "deadline", property(deadline))
+        assert engine._turn()
+    assert not looks, "after the tick"
+    client.close()
+
+
+def test_closing_while_a_step_is_torn_leaves_no_client_open(sim: AsyncSimulator) -> None:
+    """The Mux that is made in place of the torn one is closed too, or is not made."""
+    client = threaded(sim.url)
+    engine = client._engine
+    torn = engine.mux
+
+    def tear() -> None:
+        raise KeyboardInterrupt
+
+    class Tearing:
+        """A configuration; another thread's step is torn as `close` looks at it."""
+
+        @property
+        def settings(self) -> object:
+            engine.configuration = real
+            with pytest.raises(KeyboardInterrupt):
+                engine.step(torn, tear)
+            return real.settings
+
+    real: Any = engine.configuration
+    engine.configuration = Tearing()  # type: ignore[assignment]
+    client.close()
+    with pytest.raises(ttsmux.ClosedError):
+        client.speak("No.")
+
+
+@pytest.mark.anyio
+async def test_the_clock_of_tasks_hears_nothing_of_a_torn_mux(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is still told to it wakes nobody, and puts no deadline in front of the new one's."""
+
+    def tear() -> None:
+        raise KeyboardInterrupt
+
+    async with client_of(sim.url) as client:
+        engine = client._engine
+        torn = engine.mux
+        with pytest.raises(KeyboardInterrupt):
+            engine.step(torn, tear)
+        assert engine.mux is not torn
+        with monkeypatch.context() as patch:
+            looks = property(lambda mux: -1000.0 if mux is torn else None)
+            patch.setattr(Mux, "deadline", looks)
+            engine._armed = None
+            engine.step(torn, lambda: None)
+            assert engine._armed is None

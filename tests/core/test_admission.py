@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import deque
 from collections.abc import Callable
 from types import FrameType
 
@@ -18,9 +19,9 @@ from hypothesis import strategies as st
 from tests.core.helpers import LEAN, MULTIPLEXED, SEQUENTIAL, Harness, Toy, settings, traits
 from ttsmux.adapter import Closed, EarlyEnd, Input, Traits
 from ttsmux.core.connection import Connection
-from ttsmux.core.effects import Wake
+from ttsmux.core.effects import Dial, Effect, Wake
 from ttsmux.core.mux import Mux
-from ttsmux.core.quota import PERIOD, TURN, Grant, Member, Quota
+from ttsmux.core.quota import PERIOD, TURN, Grant, Member, Quota, recent
 from ttsmux.core.route import Route
 from ttsmux.core.speech import Speech
 from ttsmux.core.states import ConnectionState, SpeechState
@@ -32,7 +33,16 @@ PATIENT = settings(
     acquire_timeout=10_000.0,
     timeouts={"first_audio": 9_000.0, "gap": 9_000.0, "release": 9_000.0},
 )
+CLOSE = 1e-6
+"""Seconds that clocks may differ by where they are converted into each other."""
 QUIET = traits(SEQUENTIAL, ping=None)
+REQUEST = traits(
+    SEQUENTIAL,
+    reusable=False,
+    interrupt=Interrupt.DISCARD,
+    policies=(Interrupt.DISCARD,),
+    ping=None,
+)
 DISCARD = traits(SEQUENTIAL, interrupt=Interrupt.DISCARD, policies=(Interrupt.DISCARD,), ping=None)
 
 
@@ -40,24 +50,38 @@ class Client(Harness):
     """A client that is one of several; *rung* is whether another one wants it to look."""
 
     def __init__(
-        self, town: Town, shape: Traits, config: Settings = LEAN, skew: float = 0.0, *more: Traits
+        self,
+        town: Town,
+        shape: Traits,
+        config: Settings = LEAN,
+        skew: float = 0.0,
+        *more: Traits,
+        stand_in: Traits | None = None,
     ) -> None:
-        super().__init__(routes=[Route(adapter=Toy(shape=one)) for one in (shape, *more)])
+        routes = [Route(adapter=Toy(shape=one)) for one in (shape, *more)]
+        self.member = Member(town.quota)
+        members = [self.member, *(None for _ in more)]
+        if stand_in is not None:
+            routes.append(Route(adapter=Toy(shape=stand_in), fallback_for=0))
+            members.append(self.member)
+        super().__init__(routes=routes)
         self.town = town
         self.now = town.now - skew
-        self.member = Member(town.quota)
         self.member.handle, self.member.skew = self, skew
-        routes = [Route(adapter=Toy(shape=one)) for one in (shape, *more)]
-        members = [self.member, *(None for _ in more)]
         self.mux = Mux(routes, config, random.Random(1), members)
         self.rung = self.stuck = self.dead = False
 
     def collect(self) -> None:
         super().collect()
         for effect in self.effects[self.seen() :]:
-            if isinstance(effect, Wake) and isinstance(effect.handle, Client):
-                effect.handle.rung = True
+            if isinstance(effect, Dial):
+                effect.conn.handle = self
+        _wake(self.effects[self.seen() :])
         self._seen = len(self.effects)
+
+    def salvage(self) -> None:
+        """Hand over what ends things, and dial nothing: the step was torn."""
+        _wake(self.mux.effects())
 
     _seen = 0
 
@@ -77,8 +101,20 @@ class Client(Harness):
         return self.member.quota.waits(self.member)
 
     @property
+    def counted(self) -> list[Connection]:
+        """Connections that count against the limits of the key."""
+        members = self.mux.members
+        return [c for c in self.mux._pool.connections if members[c.plan.number] is self.member]
+
+    @property
     def open(self) -> list[Connection]:
         return [conn for conn in self.wires if conn.state is ConnectionState.OPEN]
+
+
+def _wake(effects: list[Effect]) -> None:
+    for effect in effects:
+        if isinstance(effect, Wake) and isinstance(effect.handle, Client):
+            effect.handle.rung = True
 
 
 class Town:
@@ -92,10 +128,15 @@ class Town:
         """What the providers do at once."""
 
     def client(
-        self, shape: Traits, config: Settings = LEAN, skew: float | None = None, *more: Traits
+        self,
+        shape: Traits,
+        config: Settings = LEAN,
+        skew: float | None = None,
+        *more: Traits,
+        stand_in: Traits | None = None,
     ) -> Client:
         skew = 250.0 * len(self.clients) if skew is None else skew
-        client = Client(self, shape, config, skew, *more)
+        client = Client(self, shape, config, skew, *more, stand_in=stand_in)
         self.clients.append(client)
         return client
 
@@ -120,13 +161,13 @@ class Town:
                 if client.mux.deadline is not None and not client.stuck and not client.dead
             ]
             due, number = min(dues, default=(instant + 1.0, 0))
-            if due > instant:
+            if due > instant + CLOSE:
                 break
             self._go_to(max(self.now, due))
             client = self.clients[number]
             client.now = max(client.now, client.mux.deadline or 0.0)
             client.rung = True
-        self._go_to(instant)
+        self._go_to(max(self.now, instant))
         self.check()
 
     def advance(self, seconds: float) -> None:
@@ -147,14 +188,14 @@ class Town:
                 continue
             pool, member = client.mux._pool, client.member
             mine = sum(holder is member for holder in quota.connections.held.values())
-            assert mine == sum(conn.plan.number == 0 for conn in pool.connections), client
+            assert mine == len(client.counted), client
             speaking = sum(holder is member for holder in quota.generations.held.values())
-            there = [c for c in pool.connections if c.plan.number == 0]
-            assert speaking == sum(len(conn.generations) for conn in there), client
+            assert speaking == sum(len(conn.generations) for conn in client.counted), client
             if client.stuck:
                 continue
             assert not member.news, "nobody told it"
             (desk,) = pool.admission.desks
+            assert not desk.again, "it said that they ask again"
             assert bool(desk.refused or desk.kept) == client.queued[1]
             for place, other in enumerate(quota.generations.queue):
                 turn = quota.generations.queue[other]
@@ -468,6 +509,25 @@ def test_a_torn_client_keeps_its_place_until_its_sockets_are_gone() -> None:
     town.check()
 
 
+def test_a_connection_that_a_tear_kept_from_being_dialled_is_given_back() -> None:
+    """The effects of the torn step are lost: no wire will ever tell of its end."""
+    town = Town()
+    a, b = (town.client(traits(DISCARD, connections=2), PATIENT) for _ in range(2))
+    speaking(a)
+    a.mux.speak({}, a.now, text=["Torn. "])
+    assert len(town.quota.connections.held) == 2
+    b.speak("Mine? ")
+    assert b.queued == (True, False)
+    a.salvage()
+    a.mux.abandon(KeyboardInterrupt())
+    a.collect()
+    town.settle()
+    assert len(b.wires) == 1 and len(town.quota.connections.held) == 2
+    for conn in a.wires:
+        a.mux.lost(conn, Closed(1000), a.now)
+    assert list(town.quota.connections.held.values()) == [b.member]
+
+
 def test_a_torn_client_gives_up_its_turn() -> None:
     town = Town()
     a, b, c = (town.client(traits(DISCARD, connections=1), PATIENT) for _ in range(3))
@@ -500,6 +560,23 @@ def test_a_client_that_vanished_without_a_word_is_noticed(limit: str) -> None:
     town.settle()
     assert len(town.quota.connections.held) == 1
     town.check()
+
+
+def test_who_holds_what_another_waits_for_is_rung_for_again() -> None:
+    """One that could be rung for in vain may be found to be gone by now; nobody else says so."""
+    shape, quota = traits(connections=1, generations=1), Quota()
+    holds, waits, idle = (Member(quota) for _ in range(3))
+    assert quota.connect(holds, shape, 0.0, wait=True, urgent=True)[0] is not None
+    assert quota.speak(holds, shape, 0.0)[0] is not None
+    assert quota.connect(waits, shape, 0.0, wait=True, urgent=True) == (None, [holds])
+    assert holds.news
+    assert quota.look(idle, 1.0) == []
+    assert quota.look(waits, 1.0) == quota.look(waits, 2.0) == [holds]
+    quota.leave(waits, 3.0, connections=True, generations=False)
+    assert quota.look(waits, 3.0) == []
+    quota.speak(waits, shape, 3.0)
+    assert quota.look(waits, 4.0) == [holds]
+    assert quota.look(holds, 4.0) == [], "it rings for nobody who waits, nor for itself"
 
 
 def test_a_client_that_vanished_while_it_waited_keeps_nobody_waiting() -> None:
@@ -777,6 +854,86 @@ def test_another_route_is_taken_where_there_is_one() -> None:
     town.check()
 
 
+def test_who_goes_elsewhere_is_judged_by_what_is_allowed_there() -> None:
+    """Many a minute at the provider that has failed, few at the next: that one has room."""
+    routes = [
+        Route(adapter=Toy(shape=traits(QUIET, requests_per_minute=60))),
+        Route(adapter=Toy(shape=traits(QUIET, requests_per_minute=5), line="other")),
+    ]
+    harness = Harness(routes=routes, config=settings(min_idle=0, retry={"breaker_failures": 1}))
+    for _ in range(10):
+        harness.spoken()
+    harness.drop(harness.wires[0], 1000)
+    first = harness.ask()
+    harness.refuse(harness.wires[-1], 503)
+    second = harness.ask()
+    harness.up()
+    assert first.state is second.state is SpeechState.SPEAKING
+    assert harness.on(second).plan.number == 1
+
+
+def waiting_voices() -> tuple[Harness, Speech]:
+    """One request a minute, made at 0; a speech of one voice waits, another voice is ready."""
+    harness = Harness(traits(QUIET, requests_per_minute=1), PATIENT)
+    harness.spoken()
+    harness.prewarm(1, line="two")
+    first = harness.ask(line="one")
+    harness.up()
+    harness.advance(PERIOD - 1.0)
+    assert first.state is SpeechState.WAITING
+    return harness, first
+
+
+def test_who_came_first_is_not_overtaken_by_another_voice() -> None:
+    """Nobody has looked yet whether the minute is over, when another speech comes."""
+    harness, first = waiting_voices()
+    harness.now = PERIOD + 0.0004
+    second = harness.ask(line="two")
+    assert first.state is SpeechState.SPEAKING and second.state is SpeechState.WAITING
+    harness.audio(first)
+    harness.done(first)
+    harness.advance(PERIOD)
+    assert second.state is SpeechState.SPEAKING
+
+
+def test_who_is_overtaken_with_right_keeps_its_place() -> None:
+    """An older speech, whose dial took its time, goes first; the other goes on waiting."""
+    harness = Harness(traits(QUIET, requests_per_minute=1), PATIENT)
+    harness.spoken()
+    harness.prewarm(1, line="two")
+    harness.up()
+    first, second = harness.ask(line="one"), harness.ask(line="two")
+    harness.now = PERIOD + 0.0004
+    harness.up()
+    assert first.state is SpeechState.SPEAKING and second.state is SpeechState.WAITING
+    (member,) = harness.mux.members
+    assert member is not None and member.quota.waits(member) == (False, True)
+    harness.advance(PERIOD)
+    assert second.state is SpeechState.SPEAKING
+
+
+def test_the_next_sentence_is_not_overtaken() -> None:
+    """Who speaks already comes before those that have yet to begin, and they in their order."""
+    shape = traits(SEQUENTIAL, input=Input.WHOLE, max_text=20, requests_per_minute=1, ping=None)
+    harness = Harness(shape, PATIENT)
+    long = [harness.ask("The first one. And the second one. ", line=line) for line in ("a", "b")]
+    harness.up()
+    assert [speech.state for speech in long] == [SpeechState.SPEAKING, SpeechState.WAITING]
+    harness.prewarm(1, line="c")
+    harness.up()
+    for turn, speech in enumerate((long[0], long[0], long[1], long[1]), 1):
+        assert speech.state is SpeechState.SPEAKING
+        harness.audio(speech)
+        harness.done(speech)
+        harness.hear(speech)
+        harness.now = turn * PERIOD + 0.0004 * turn
+        if turn < 4:
+            younger = harness.ask(line="c")
+            assert younger.state is SpeechState.WAITING
+            harness.interrupt(younger)
+    assert [speech.state for speech in long] == [SpeechState.COMPLETED] * 2
+
+
 def test_what_is_begun_again_comes_first_and_counts_again() -> None:
     """A retry is a request, too."""
     harness = Harness(
@@ -820,16 +977,17 @@ def test_when_there_will_be_room_is_what_comes_of_it(
     assert told == pytest.approx(last)
 
 
-def test_a_quota_is_needed_for_a_minute_after_its_last_request() -> None:
+def test_requests_are_remembered_for_a_minute() -> None:
     """Whoever comes next must know of them, though all who made them are gone."""
-    quota = Quota()
-    shape = traits(requests_per_minute=2)
-    member = Member(quota)
-    assert not quota.unused(0.0)
-    quota.speak(member, shape, 0.0)
-    quota.left.append(member)
-    assert not quota.unused(PERIOD - 0.01)
-    assert quota.unused(PERIOD)
+    begun: deque[float] = deque()
+    shape, quota = traits(requests_per_minute=1), Quota(None, begun)
+    assert not recent(begun, 0.0)
+    assert quota.speak(Member(quota), shape, 0.0)[0] is not None
+    del quota
+    assert recent(begun, PERIOD - 0.01) and not recent(begun, PERIOD)
+    later = Quota(None, begun)
+    assert later.speak(Member(later), shape, PERIOD - 0.01)[0] is None
+    assert later.speak(Member(later), shape, PERIOD)[0] is None, "who came first has its turn"
 
 
 # --- nothing to count -----------------------------------------------------------------------------
@@ -839,6 +997,34 @@ def test_where_nothing_is_limited_there_is_nothing() -> None:
     harness = Harness(SEQUENTIAL)
     assert harness.mux.members == (None,)
     assert harness.mux._pool.admission.desks == ()
+
+
+def test_what_stands_in_for_a_route_shares_its_limits() -> None:
+    """It has the same key; that it is not limited itself takes nobody's turn."""
+    routes = [
+        Route(adapter=Toy(shape=traits(connections=1))),
+        Route(adapter=Toy(shape=traits(connections=1)), fallback_for=0),
+        Route(adapter=Toy(shape=traits(connections=1), line="other")),
+        Route(adapter=Toy(), fallback_for=0),
+        Route(adapter=Toy()),
+    ]
+    own, over_http, other, unlimited, free = Harness(routes=routes).mux.members
+    assert own is over_http is unlimited is not None
+    assert other is not None and other.quota is not own.quota and free is None
+
+
+def test_what_is_not_limited_takes_nobodys_turn() -> None:
+    """A request over HTTP comes between; the client's place in line stays its own."""
+    shape, request, quota = traits(connections=1, generations=1), traits(), Quota()
+    holds, mine, other = (Member(quota) for _ in range(3))
+    grants = [quota.connect(holds, shape, 0.0, wait=True, urgent=True)[0]]
+    grants.append(quota.speak(holds, shape, 0.0)[0])
+    for member in (mine, other):
+        quota.connect(member, shape, 0.0, wait=True, urgent=True)
+        quota.speak(member, shape, 0.0)
+    assert quota.connect(mine, request, 0.0, wait=True, urgent=True)[0] is not None
+    assert quota.speak(mine, request, 0.0)[0] is not None
+    assert [*quota.connections.queue] == [*quota.generations.queue] == [mine, other]
 
 
 def test_what_the_user_knows_comes_before_what_the_adapter_knows() -> None:
@@ -854,6 +1040,9 @@ def test_what_the_user_knows_comes_before_what_the_adapter_knows() -> None:
 
 
 # --- whatever happens -----------------------------------------------------------------------------
+
+
+LIMITS = ("connections", "generations", "requests_per_minute")
 
 
 class Walk:
@@ -874,16 +1063,23 @@ class Walk:
             max_size=rng.choice((1, 3, 8)),
             acquire_timeout=10_000.0,
             timeouts={"first_audio": 9_000.0, "gap": 9_000.0, "release": 9_000.0},
-            # How often a provider fails is this walk's own game.
-            retry={"attempts": 1000, "budget": None, "breaker_failures": None},
+            retry={
+                "attempts": 1000,
+                "budget": rng.choice((None, None, 30, 500)),
+                "breaker_failures": rng.choice((None, None, 1, 3)),
+            },
         )
+        # The same voice over HTTP, as limited or not at all.
+        known = {name: getattr(self.shape, name) for name in LIMITS}
+        self.stand_in = rng.choice((None, None, REQUEST, traits(REQUEST, **known)))
         self.requests: list[float] = []
         for _ in range(rng.randint(2, 4)):
             self.enter()
         self.speeches: list[tuple[Client, Speech]] = []
 
     def enter(self) -> None:
-        self.town.client(self.shape, self.config, self.rng.uniform(-500.0, 500.0))
+        skew = self.rng.uniform(-500.0, 500.0)
+        self.town.client(self.shape, self.config, skew, stand_in=self.stand_in)
 
     def act(self) -> None:
         rng, town = self.rng, self.town
@@ -897,8 +1093,8 @@ class Walk:
         seated = [s for s in mine if s.generation is not None]
         match what:
             case "speak":
-                line = rng.choice(("one", "two"))
-                self.speeches.append((client, client.speak("Hello. ", line=line)))
+                options = rng.choice(({}, {"line": "two"}))
+                self.speeches.append((client, self.ask(client, options)))
             case "up" if coming:
                 client.up(rng.choice(coming))
             case "refuse" if coming:
@@ -926,10 +1122,16 @@ class Walk:
             case "leave" if len(town.clients) < 7 and rng.random() < 0.2:
                 self.vanish(client)
             case "tear" if len(town.clients) < 7 and rng.random() < 0.2:
+                if rng.random() < 0.5:  # before the effects of its step were carried out
+                    client.mux.speak({}, client.now, text=["Torn. "])
+                    client.salvage()
                 client.mux.abandon(KeyboardInterrupt())
                 client.collect()
                 town.settle()
-                for conn in client.mux._pool.connections[:]:
+                dialled = [conn for conn in client.counted if conn.handle is not None]
+                held = list(town.quota.connections.held.values())
+                assert held.count(client.member) == len(dialled)
+                for conn in dialled:
                     client.mux.lost(conn, Closed(1000), client.now)
                     client.collect()
                     town.settle()
@@ -938,6 +1140,11 @@ class Walk:
                 client.prewarm(rng.randint(1, 2), timeout=5.0)
         self.town.settle()
         self.look()
+
+    def ask(self, client: Client, options: dict[str, object]) -> Speech:
+        speech = client.ask(**options)
+        self.town.settle()
+        return speech
 
     def closings(self, client: Client) -> None:
         """What was hung up is gone, and so is what an interrupted generation had."""
@@ -960,12 +1167,15 @@ class Walk:
         shape, quota = self.shape, self.town.quota
         there = [c for client in self.town.clients if not client.dead for c in client.wires]
         there = [conn for conn in there if conn.state is not ConnectionState.CLOSED]
-        if shape.connections is not None:
+        if self.stand_in == REQUEST:  # which nothing limits
+            there = [conn for conn in there if conn.plan.number == 0]
+        elif shape.connections is not None:
             assert len(quota.connections.held) <= shape.connections
+        if shape.connections is not None:
             assert len(there) <= shape.connections
         if shape.generations is not None:
             assert sum(len(conn.generations) for conn in there) <= shape.generations
-        if shape.requests_per_minute is not None:
+        if shape.requests_per_minute is not None and self.stand_in != REQUEST:
             recent = [at for at in quota.generations.begun if at > self.town.now - 60.0]
             assert len(recent) <= shape.requests_per_minute
         self.town.check()
@@ -987,8 +1197,13 @@ class Walk:
             self.look()
             waiting = [speech for _, speech in self.speeches if not speech.over]
             if not waiting:
-                return
-        pytest.fail(f"never served: {waiting}")
+                break
+        else:
+            pytest.fail(f"never served: {waiting}")
+        retry = self.config.retry
+        if retry.budget is None and retry.breaker_failures is None:
+            failed = [speech for _, speech in self.speeches if speech.state is SpeechState.FAILED]
+            assert not failed, [speech.error for speech in failed]
 
     def serve(self) -> None:
         """All providers do at once what they are asked for."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.core.helpers import MULTIPLEXED, Harness, Toy, opened, settings, traits
 from tests.core.test_retry import Dice
-from ttsmux.adapter import Closed, Input
+from ttsmux.adapter import Closed, EarlyEnd, Input
 from ttsmux.core.breaker import Breaker, outage
 from ttsmux.core.connection import Connection
 from ttsmux.core.route import Route
@@ -616,6 +616,172 @@ def test_a_probe_that_lies_idle_is_in_nobodys_way() -> None:
     assert breaker(harness).closed
 
 
+@pytest.mark.parametrize("how", ["pauses", "pauses on its last", "muted"])
+def test_a_probe_that_has_nothing_to_tell_lets_the_next_one_try(how: str) -> None:
+    """A source that thinks, a caller who left: nothing says when there will be news of it."""
+    last = {"max_generations": 1} if how == "pauses on its last" else {}
+    harness = opened(MUTING, settings(min_idle=0, retry=ONCE, **last))
+    even(harness)
+    breaker(harness).failures = 4
+    lost = harness.ask()
+    harness.drop(harness.on(lost))
+    harness.until(breaker(harness).until)
+    probe = harness.speak("Once ", end=False)
+    harness.up()
+    assert harness.on(probe) is breaker(harness).probe
+    if how == "muted":
+        harness.interrupt(probe)
+    harness.advance(0.3)
+    others = [harness.ask(f"{n}. ", line="other") for n in range(2)]
+    dials = len(harness.wires)
+    harness.advance(0.699)
+    assert len(harness.wires) == dials and breaker(harness).state is BreakerState.HALF_OPEN
+    harness.advance(0.001)
+    assert len(harness.wires) == dials + 1 and breaker(harness).probe is harness.wires[-1]
+    harness.up()
+    assert others[1].generation is None, "one at a time"
+    harness.advance(4.9)
+    assert others[1].generation is None and len(harness.wires) == dials + 1, "it owes something"
+    finish(harness, others[0])
+    harness.up()  # where its connection served once
+    assert breaker(harness).closed and others[1].generation is not None
+
+
+def test_a_probe_that_is_left_when_it_owed_something_lets_the_next_one_try() -> None:
+    """At once, for it had its time; a voice that waits is told, though nothing else happens."""
+    harness = opened(MUTING, settings(min_idle=0, retry=ONCE))
+    breaker(harness).failures = 4
+    lost = harness.ask()
+    harness.say(harness.on(lost), f"error {harness.id(lost)} generation busy")
+    harness.until(breaker(harness).until)
+    probe = harness.ask()
+    other = harness.ask(line="other")
+    harness.advance(3.0)
+    dials = len(harness.wires)
+    assert other.state is SpeechState.WAITING
+    harness.interrupt(probe)
+    assert len(harness.wires) == dials + 1 and breaker(harness).probe is harness.wires[-1]
+
+
+def test_who_is_between_two_generations_is_not_turned_away() -> None:
+    """All of it was spoken; its source may have nothing more to say. Then it is complete."""
+    shape = traits(MUTING, early_end=EarlyEnd.NEXT_GENERATION)
+    harness = opened(shape, settings(min_idle=0, retry=ONCE))
+    speeches = [harness.speak("First. ", end=False) for _ in range(2)]
+    for speech in speeches:
+        harness.flush(speech)
+        harness.audio(speech)
+    harness.advance(1.0)
+    for speech in speeches:
+        harness.say(
+            harness.on(speech), f"all - end {harness.id(speech)}|released {harness.id(speech)}"
+        )
+        assert speech.generation is None
+    breaker(harness).failures = 4
+    lost = harness.ask()
+    harness.say(harness.on(lost), f"error {harness.id(lost)} generation busy")
+    assert breaker(harness).state is BreakerState.OPEN
+    refused(harness.speak())
+    assert [speech.state for speech in speeches] == [SpeechState.WAITING] * 2
+    done, goes_on = speeches
+    harness.end(done)
+    assert harness.finish(done)
+    harness.write(goes_on, "Second. ")
+    assert harness.hear_all(goes_on)
+    refused(goes_on)
+
+
+def test_nothing_is_paid_for_a_try_that_is_not_made() -> None:
+    """Who fails and opens it is told at once, and is not counted as begun again."""
+    harness = Harness(QUIET, settings(min_idle=0, retry={"breaker_failures": 1}))
+    speech = harness.ask()
+    harness.up()
+    harness.say(harness.on(speech), f"error {harness.id(speech)} generation busy")
+    assert isinstance(refused(speech).__cause__, GenerationError)
+    stats = harness.mux.stats()
+    assert (stats.retries, stats.unpaid, stats.refused) == (0, 0, 1)
+    assert harness.mux._pool._budgets[0].left == 500
+    assert not harness.events("speech.retried")
+
+
+def test_who_opens_it_goes_to_the_next_route_for_that_reason() -> None:
+    routes = [Route(adapter=Toy(shape=QUIET, line=line)) for line in ("a", "b")]
+    harness = Harness(routes=routes, config=settings(min_idle=0, retry={"breaker_failures": 1}))
+    speech = harness.ask()
+    harness.up()
+    harness.drop(harness.on(speech))
+    assert speech.plan.number == 1
+    assert harness.mux._pool._budgets[0].left == 500
+
+
+def test_who_opens_it_waits_for_a_dial_that_was_under_way() -> None:
+    """What becomes of that is not known yet."""
+    harness = Harness(QUIET, settings(min_idle=0, retry={"breaker_failures": 1}))
+    speech = harness.ask()
+    harness.up()
+    harness.prewarm(2)
+    assert any(conn.coming for conn in harness.wires)
+    harness.drop(harness.on(speech))
+    assert breaker(harness).state is BreakerState.OPEN
+    assert speech.state is SpeechState.WAITING and harness.mux.stats().retries == 1
+    harness.up()
+    harness.advance(0.1)
+    finish(harness, speech)
+
+
+def test_a_failure_elsewhere_does_not_speak_for_the_probe() -> None:
+    """A probe that fails has failed, though something older failed while it was under way."""
+    harness = opened(QUIET, settings(min_idle=0, retry=ONCE), n=2)
+    even(harness)
+    old = harness.ask("Old. ")
+    breaker(harness).failures = 4
+    lost = harness.ask("Lost. ")
+    harness.drop(harness.on(lost))
+    harness.until(breaker(harness).until)
+    assert breaker(harness).state is BreakerState.OPEN and old.generation is not None
+    probe = harness.ask("Probe. ")
+    assert breaker(harness).state is BreakerState.HALF_OPEN
+    harness.advance(0.1)
+    harness.drop(harness.on(old))
+    assert breaker(harness).state is BreakerState.HALF_OPEN
+    harness.advance(0.1)
+    harness.refuse(breaker(harness).probe or harness.wires[0])
+    assert isinstance(probe.error, ConnectError)
+    assert breaker(harness).state is BreakerState.OPEN
+    assert breaker(harness).until == pytest.approx(harness.now + 4.0)
+
+
+def test_what_was_begun_on_the_probes_connection_before_it_is_not_the_probe() -> None:
+    """It was under way when the route was given up, and is part of that failure."""
+    harness = opened(MUTING, settings(min_idle=0, retry=ONCE))
+    old, lost = harness.ask("Old. "), harness.ask("Lost. ")
+    breaker(harness).failures = 4
+    harness.advance(0.1)
+    harness.say(harness.on(lost), f"error {harness.id(lost)} generation busy")
+    harness.until(breaker(harness).until)
+    probe = harness.ask("Probe. ")
+    assert harness.on(probe) is harness.on(old) is breaker(harness).probe
+    harness.say(harness.on(old), f"error {harness.id(old)} generation busy")
+    assert breaker(harness).state is BreakerState.HALF_OPEN
+    harness.say(harness.on(probe), f"error {harness.id(probe)} generation busy")
+    assert breaker(harness).state is BreakerState.OPEN
+
+
+@pytest.mark.parametrize(("up", "trips"), [(False, True), (True, False)])
+def test_a_probe_that_came_to_nothing_has_failed_since_its_dial(up: bool, trips: bool) -> None:
+    """Dialled as a spare, and seated later; what spoke there before it was seated is no probe."""
+    harness = opened(QUIET, settings(min_idle=0), n=2)
+    spare, other = harness.wires
+    one = Breaker(settings(retry={"breaker_failures": 1}).retry, random.Random(1))
+    torn = ConnectionLost("torn")
+    assert one.failed(other, torn, 0.0, 1.0, up=False)
+    one.tries(spare, 10.0)
+    assert not one.failed(other, torn, 0.5, 11.0, up=True), "it began before that was known"
+    one.tries(spare, 12.0)  # it lies idle
+    assert not one.failed(other, torn, 11.5, 13.0, up=True), "nor is that the probe"
+    assert one.failed(spare, torn, 10.0, 14.0, up=up) is trips
+
+
 def test_what_was_under_way_may_close_it_too() -> None:
     """A provider that speaks is up, whoever hears it first."""
     harness = opened(MUTING, settings(min_idle=0, retry=ONCE), n=2)
@@ -662,6 +828,7 @@ def test_random_inputs_keep_its_promises() -> None:
 
     class Wire:
         idle = False
+        owing = True
 
     for seed in range(200):
         rng = random.Random(seed)
@@ -673,6 +840,7 @@ def test_random_inputs_keep_its_promises() -> None:
             conn = rng.choice(wires)
             for wire in wires:
                 wire.__dict__["idle"] = rng.random() < 0.3
+                wire.__dict__["owing"] = rng.random() < 0.7
             if rng.random() < 0.5 and one.dials(now, urgent=True):
                 one.tries(conn, now)
                 assert one.closed or one.probe is conn

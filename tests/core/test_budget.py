@@ -6,7 +6,7 @@ import pytest
 
 from tests.core.helpers import LEAN, MULTIPLEXED, Harness, Toy, opened, settings, traits
 from ttsmux.adapter import Traits
-from ttsmux.core.budget import Budget, unaffordable
+from ttsmux.core.budget import Bill, Budget, unaffordable
 from ttsmux.core.route import Route
 from ttsmux.core.speech import Speech
 from ttsmux.core.states import SpeechState
@@ -70,20 +70,31 @@ def test_what_cannot_be_afforded_costs_nothing() -> None:
 
 
 def test_a_success_gives_back_what_its_retries_cost_and_never_more_than_there_was() -> None:
-    purse = Budget(30)
-    paid = (purse.pay(FAILURE) or 0) + (purse.pay(FAILURE) or 0)
-    purse.succeeded(0)
+    purse, bills = Budget(30), [Bill(), Bill()]
+    for bill in bills:
+        bill.cost = purse.pay(FAILURE)
+    purse.succeeded([])
     assert purse.left == 3
-    purse.succeeded(paid)
+    purse.succeeded(bills)
     assert purse.left == 30
-    purse.succeeded(0)
+    purse.succeeded([])
     assert purse.left == 30
+
+
+def test_what_was_paid_for_several_is_given_back_once() -> None:
+    """And who has shared it has earned nothing."""
+    purse, bill = Budget(500), Bill()
+    bill.cost = purse.pay(FAILURE)
+    purse.left -= 100
+    for _ in range(3):
+        purse.succeeded([bill])
+        assert purse.left == 400
 
 
 def test_without_a_budget_retries_cost_nothing() -> None:
     purse = Budget(None)
     assert [purse.pay(FAILURE) for _ in range(100)] == [0] * 100
-    purse.succeeded(0)
+    purse.succeeded([])
     assert purse.left == 0
 
 
@@ -104,7 +115,8 @@ def test_the_error_says_that_the_budget_is_spent(error: Error) -> None:
 # --- who pays -------------------------------------------------------------------------------------
 
 
-def test_a_speech_begun_again_is_paid_for_and_gives_back_with_its_first_audio() -> None:
+def test_a_speech_begun_again_is_paid_for_and_gives_back_at_its_end() -> None:
+    """Its first audio is not worth as much: it has to be gone on with."""
     harness = stubborn(500)
     speech = harness.speak("Hello. ")
     for times in (1, 2):
@@ -112,8 +124,7 @@ def test_a_speech_begun_again_is_paid_for_and_gives_back_with_its_first_audio() 
         assert budget(harness).left == 500 - 14 * times
         harness.advance(0.05)
     harness.audio(speech)
-    assert budget(harness).left == 500
-    harness.audio(speech)
+    assert budget(harness).left == 472
     harness.done(speech)
     assert budget(harness).left == 500
     assert (harness.mux.stats().retries, harness.mux.stats().unpaid) == (2, 0)
@@ -164,7 +175,7 @@ def test_a_spent_budget_leads_to_the_next_route_which_has_its_own() -> None:
     assert speech.plan.number == 1
     harness.up()
     fail(harness, speech)
-    assert speech.state is SpeechState.WAITING and speech.paid == 14
+    assert speech.state is SpeechState.WAITING and [bill.cost for bill in speech.bills] == [14]
 
 
 def test_a_throttled_retry_costs_less() -> None:
@@ -254,3 +265,92 @@ def test_a_fresh_key_is_no_retry() -> None:
     harness.drop(harness.on(speech), 1008, "bad key")
     assert speech.state is SpeechState.WAITING
     assert budget(harness).left == 500
+
+
+CHOIR = traits(MULTIPLEXED, ping=None, seats=50, slots=60)
+
+
+@pytest.mark.parametrize("how", ["torn", "noise", "stall"])
+def test_what_one_connection_ends_is_paid_for_once(how: str) -> None:
+    """Fifty speeches on it are begun again, for one thing has failed; it is given back once."""
+    harness = stubborn(500, CHOIR)
+    speeches = [harness.ask() for _ in range(50)]
+    (conn,) = harness.wires
+    assert len(conn.live) == 50
+    match how:
+        case "torn":
+            harness.drop(conn)
+        case "noise":
+            harness.say(conn, "%%%")
+        case _:
+            harness.advance(5.0)
+    assert all(speech.state is SpeechState.WAITING for speech in speeches)
+    assert budget(harness).left == 486
+    assert (harness.mux.stats().retries, harness.mux.stats().unpaid) == (50, 0)
+    harness.hung_up()
+    harness.up()
+    harness.advance(0.1)
+    for speech in speeches:
+        harness.audio(speech)
+        harness.done(speech)
+        assert budget(harness).left == 500
+
+
+def test_each_connection_that_ends_is_paid_for() -> None:
+    harness = opened(CHOIR, settings(min_idle=0, retry={"breaker_failures": None}))
+    speeches = [harness.ask() for _ in range(51)]
+    harness.up()
+    for conn in list(harness.wires):
+        harness.say(conn, "ack -")  # else it would be a dial that failed
+        harness.drop(conn)
+    assert len(harness.wires) > 2 and budget(harness).left == 472
+    assert all(speech.state is SpeechState.WAITING for speech in speeches)
+
+
+def test_if_the_break_cannot_be_paid_for_nobody_is_begun_again() -> None:
+    harness = stubborn(13, CHOIR)
+    speeches = [harness.ask() for _ in range(5)]
+    harness.drop(harness.wires[0])
+    assert all("budget is spent" in str(speech.error) for speech in speeches)
+    assert (harness.mux.stats().retries, harness.mux.stats().unpaid) == (0, 5)
+
+
+def test_failures_on_a_connection_that_lives_are_paid_for_each() -> None:
+    harness = stubborn(500, CHOIR)
+    speeches = [harness.ask() for _ in range(3)]
+    for speech in speeches:
+        fail(harness, speech)
+    assert budget(harness).left == 500 - 3 * 14
+
+
+def test_an_outage_after_the_first_audio_spends_the_budget() -> None:
+    """Each speech says a little, nobody reads it, and it breaks: that is no success."""
+    harness = stubborn(28)
+    for _ in range(5):
+        speech = harness.ask()
+        while speech.error is None:
+            harness.up()
+            if speech.generation is not None:
+                harness.audio(speech)
+                harness.drop(harness.on(speech))
+            harness.advance(0.05)
+    assert harness.mux.stats().retries == 2 and budget(harness).left == 0
+
+
+def test_who_is_interrupted_while_it_is_heard_was_worth_it() -> None:
+    """Else a client whose every turn is cut short would never have anything to pay with."""
+    harness = stubborn(500)
+    speech = harness.speak("Hello. ")
+    fail(harness, speech)
+    harness.advance(0.05)
+    harness.audio(speech)
+    assert budget(harness).left == 486
+    harness.interrupt(speech)
+    assert budget(harness).left == 500
+    lost = harness.speak("Hello. ")
+    harness.hung_up()
+    harness.up()
+    fail(harness, lost)
+    harness.advance(0.05)
+    harness.interrupt(lost)
+    assert budget(harness).left == 486, "nothing came of this one"

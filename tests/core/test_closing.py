@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.core.helpers import MULTIPLEXED, Harness, opened
 from ttsmux.core.speech import Speech
 from ttsmux.core.states import SpeechState
@@ -44,3 +46,39 @@ def test_closing_twice_spares_nobody_who_came_first() -> None:
     harness.close()
     harness.close()
     assert isinstance(received.error, ClosedError)
+
+
+@pytest.mark.parametrize("end", ["drain", "close"])
+def test_what_ended_by_itself_was_not_cut_short(end: str) -> None:
+    """Read or not, and whether or not connections are gone."""
+    harness = opened(MULTIPLEXED)
+    read = harness.speak("Hello. ")
+    harness.audio(read)
+    harness.done(read)
+    harness.finish(read)
+    if end == "drain":
+        received = harness.speak("Two. ")
+        harness.drain()
+        harness.audio(received)
+        harness.done(received)
+        assert not received.over, "it is yet to be read"
+    harness.close()
+    assert not harness.mux.cut_short
+
+
+def test_what_was_speaking_was_cut_short() -> None:
+    """And remains so, however often it is closed."""
+    harness, _, _ = drained()
+    assert harness.mux.cut_short
+    harness.close()
+    assert harness.mux.cut_short
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_a_torn_step_cuts_short_what_speaks(speaks: bool) -> None:
+    """If anything does."""
+    harness = opened(MULTIPLEXED)
+    if speaks:
+        harness.speak("Hello. ")
+    harness.mux.abandon(KeyboardInterrupt())
+    assert harness.mux.cut_short is speaks

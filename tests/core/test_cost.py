@@ -210,7 +210,7 @@ def test_who_has_left_is_not_kept() -> None:
 def test_who_left_while_resting_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor somebody who was to be begun again in an hour."""
     off = {"budget": None, "breaker_failures": None}
-    harness = opened(MUTING, settings(min_idle=0, retry=off))
+    harness = opened(MUTING, settings(min_idle=0, acquire_timeout=4000.0, retry=off))
     real = Toy.verdict
 
     def verdict(self: Toy, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:

@@ -90,6 +90,18 @@ def test_an_answer_of_pages() -> None:
     assert [voice.id for voice in inquiry.result()] == ["eve", "luz", "kai"]
 
 
+def test_an_adapter_that_asks_for_the_first_page_only() -> None:
+    """Its fault is told as one; what it had found so far is not all there is."""
+    inquiry = asked(
+        Choir(pages=lambda page: None if page else Handshake(url="https://toy.example"))
+    )
+    answer(inquiry, b"eve > two")
+    assert not inquiry.over
+    with pytest.raises(ConfigError, match="not for the next") as caught:
+        inquiry.handshake("s3cret")
+    assert (caught.value.provider, caught.value.phase) == ("toy", "dial")
+
+
 def test_the_users_settings_hold_for_questions_too() -> None:
     """Where to, other headers, and no key in plain text to another machine."""
     inquiry = asked(base_url="https://near.example:8443", headers={"X-Tenant": "me"})

@@ -7,7 +7,7 @@ import pytest
 
 from tests.core.helpers import LEAN, SECOND, SEQUENTIAL, Harness, Toy, settings, traits
 from tests.core.test_requests import REQUEST, Body, answer
-from ttsmux.adapter import Traits
+from ttsmux.adapter import Closed, DialFailure, Failed, Scope, Traits, Verdict
 from ttsmux.audio import AudioChunk
 from ttsmux.core.connection import Connection
 from ttsmux.core.route import Route
@@ -91,7 +91,6 @@ def served(harness: Harness, speech: Speech) -> Connection:
 @pytest.mark.parametrize(
     "error",
     [
-        CircuitOpen("x"),
         ConnectError("x"),
         ConnectionLost("x"),
         ConnectTimeout("x"),
@@ -106,6 +105,41 @@ def served(harness: Harness, speech: Speech) -> Connection:
 )
 def test_what_is_of_sockets_may_not_be_of_requests(error: Error) -> None:
     assert may_help_over_http(error)
+
+
+@pytest.mark.parametrize(
+    ("cause", "helps"),
+    [
+        (ConnectError("x"), True),
+        (HandshakeError("x", status=503, retryable=True), True),
+        (GenerationError("x", retryable=True), False),
+        (RateLimitError("x"), False),
+        (None, False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_of_a_route_that_is_left_alone_it_counts_why(cause: Error | None, helps: bool) -> None:
+    """Each speech hears of it by an error of its own, which keeps the reason."""
+    error = CircuitOpen("x")
+    error.__cause__ = cause
+    assert may_help_over_http(error) == may_help_over_http(error.copy()) == helps
+
+
+@pytest.mark.parametrize("how", ["the model", "the socket"])
+def test_a_model_that_fails_is_not_asked_over_http_instead(how: str) -> None:
+    """Nor later, when nothing is tried any more; sockets that fail are another matter."""
+    h = harness(config=settings(min_idle=0, retry={"attempts": 1, "breaker_failures": 2}))
+    for _ in range(2):
+        speech = h.speak("Hello.")
+        h.up()
+        if how == "the model":
+            h.say(h.on(speech), f"error {h.id(speech)} generation the model crashed")
+        else:
+            h.drop(h.on(speech))
+        h.advance(0.5)
+    speech = h.ask()
+    assert speech.plan.number == (0 if how == "the model" else 1)
+    assert isinstance(speech.error, CircuitOpen) == (how == "the model")
 
 
 @pytest.mark.parametrize(
@@ -472,3 +506,100 @@ def test_another_voice_may_begin_again() -> None:
     h.audio(speech, b"ab")
     chunk = h.read(speech)
     assert isinstance(chunk, AudioChunk) and chunk.resumed is not None and chunk.start == 0.0
+
+
+@pytest.mark.parametrize("unread", [b"", b"BBBB"])
+def test_what_was_heard_is_thrown_away_once_more_routes_are_tried(unread: bytes) -> None:
+    """Told with the first audio that stays, though there was some before it that nobody read."""
+    h = harness(other=True, config=RESTART)
+    speech = h.speak("One two three")
+    h.mux.collect(speech)
+    h.up()
+    h.audio(speech, b"AAAA")
+    assert h.hear(speech)
+    h.drop(h.on(speech))
+    h.advance(0.5)
+    h.up()
+    if unread:
+        h.audio(speech, unread)
+    h.say(h.on(speech), f"error {h.id(speech)} generation boom!")
+    assert speech.plan.number == 1
+    h.advance(0.5)
+    h.up()
+    h.audio(speech, b"CCCC")
+    chunk = h.read(speech)
+    assert isinstance(chunk, AudioChunk) and chunk.data == b"CCCC"
+    assert chunk.resumed is not None
+    assert (chunk.start, chunk.resumed.at, chunk.resumed.gap) == (0.0, 0, 1.0)
+    assert speech.metrics().resumed == 1
+    h.audio(speech, b"DDDD")
+    chunk = h.read(speech)
+    assert isinstance(chunk, AudioChunk) and chunk.resumed is None
+
+
+def test_what_was_played_is_known_on_the_next_route() -> None:
+    """Nothing of what was handed out: so it may begin again there."""
+    h = harness(other=True, config=RESTART)
+    speech = h.speak("One two three")
+    h.mux.played(speech, 0.0, h.now)
+    gone(h)
+    assert served(h, speech).plan.number == 1
+    h.audio(speech)
+    assert h.hear(speech)
+    h.drop(h.on(speech))
+    assert speech.state is SpeechState.WAITING
+    assert h.interrupt(speech).heard_seconds == 0.0
+
+
+# --- a provider that asks to be left alone --------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Busy(Toy):
+    """Fails what it is asked, and says after how many seconds it may be asked again."""
+
+    after: float = 30.0
+
+    def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
+        return Verdict(Scope.GENERATION, RateLimitError("slow down", retry_after=self.after))
+
+
+def throttled(
+    after: float, *, routes: int = 1, total: float | None = None
+) -> tuple[Harness, Speech]:
+    others = [Route(adapter=Toy(line="other"))] * (routes - 1)
+    h = Harness(config=LEAN, routes=[Route(adapter=Busy(after=after)), *others])
+    speech = h.speak("Hello. ", total=total)
+    h.up()
+    h.say(h.on(speech), f"error {h.id(speech)} generation no")
+    return h, speech
+
+
+def test_who_cannot_wait_for_so_long_hears_so_at_once() -> None:
+    """And not after ten seconds that no seat was free; nor was anything paid for."""
+    h, speech = throttled(30.0)
+    with pytest.raises(RateLimitError, match="slow down") as caught:
+        h.read(speech)
+    assert caught.value.retry_after == 30.0
+    assert h.mux._pool._budgets[0].left == 500
+
+
+def test_who_cannot_wait_for_so_long_goes_to_the_next_route_at_once() -> None:
+    h, speech = throttled(30.0, routes=2)
+    assert speech.plan.number == 1 and len(h.wires) == 2
+    h.up()
+    h.audio(speech)
+    h.done(speech)
+    assert h.finish(speech)
+
+
+def test_a_speech_that_must_be_done_before_does_not_wait() -> None:
+    """The other one, which has the time, does."""
+    _, speech = throttled(5.0, total=4.0)
+    assert isinstance(speech.error, RateLimitError)
+    h, speech = throttled(5.0, total=6.0)
+    assert speech.state is SpeechState.WAITING
+    h.advance(4.999)
+    assert speech.generation is None
+    h.advance(0.001)
+    assert speech.generation is not None

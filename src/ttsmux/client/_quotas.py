@@ -3,7 +3,8 @@ Which clients of this process share what their keys are allowed.
 
 One `Quota` for each provider, place and key. Keys are not kept: what stands for one is a hash under
 a salt that this process has made up. A key that is fetched by a callable is known by the callable.
-Where nothing is limited there is no quota at all.
+What stands in for a route over HTTP has its key, and shares its quota. Where nothing is limited
+there is none at all.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ import secrets
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import attrs
-
 from ..core.mux import Mux
-from ..core.quota import Member, Quota, limited
+from ..core.quota import Member, Quota, limited, recent
 from ..core.route import Route
 from ..settings import Secret
 from .options import Configuration
@@ -60,13 +60,15 @@ def quotas_for(configuration: Configuration) -> tuple[Quota | None, ...]:
     """Return what the routes of a client are limited by."""
     found: list[Quota | None] = []
     for route, key in zip(configuration.routes, configuration.keys, strict=True):
-        if not limited(route.limited(route.adapter.tuned())):
+        if route.fallback_for is not None and (shared := found[route.fallback_for]) is not None:
+            found.append(shared)
+        elif not limited(route.limited(route.adapter.tuned())):
             found.append(None)
         elif route.limits.shared:
             place = route.adapter.name, _endpoint(route)
             found.append(_registry.quota(place, key))
         else:
-            found.append(_new_quota())
+            found.append(Quota(threading.RLock()))
     return tuple(found)
 
 
@@ -119,47 +121,63 @@ def _endpoint(route: Route) -> str:
 # --- the registry ---------------------------------------------------------------------------------
 
 
-def _new_quota() -> Quota:
-    return Quota(threading.RLock())
-
-
-@attrs.frozen(eq=False)
 class _Same:
-    """A callable as what it is, not as what it says that it equals."""
+    """A callable as what it is, not as what it says that it equals; it is not kept alive."""
 
-    call: object
+    __slots__ = ("_hash", "_parts")
 
-    def _parts(self) -> tuple[int, int]:
+    def __init__(self, call: object) -> None:
         # `vault.key` is another object each time that it is asked for.
-        owner = getattr(self.call, "__self__", None)
-        function = getattr(self.call, "__func__", None)
-        return (id(self.call), 0) if function is None else (id(owner), id(function))
+        function = getattr(call, "__func__", None)
+        parts = (call,) if function is None else (getattr(call, "__self__", None), function)
+        self._parts = tuple(_weakly(part) for part in parts)
+        self._hash = hash(tuple(id(part) for part in parts))
+
+    def _found(self) -> list[object]:
+        return [part() for part in self._parts]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self._parts() == other._parts()
+        if not isinstance(other, _Same):
+            return False
+        # What is gone is None, and the same as nothing: another one may have its id now.
+        pairs = list(zip(self._found(), other._found(), strict=False))
+        alike = all(mine is theirs is not None for mine, theirs in pairs)
+        return self is other or (alike and len(self._parts) == len(other._parts))
 
     def __hash__(self) -> int:
-        return hash(self._parts())
+        return self._hash
+
+
+def _weakly(part: object) -> Callable[[], object]:
+    try:
+        return weakref.ref(part)
+    except TypeError:
+        return lambda: part
 
 
 class _Registry:
-    """All shared quotas there are."""
+    """All shared quotas there are. Those who have one keep it alive; it is kept by nobody else."""
 
     def __init__(self) -> None:
         # Of the kind that its own thread may take again: a signal handler may make a client, too.
         self._lock = threading.RLock()
         self._salt = secrets.token_bytes(32)
-        self._quotas: dict[Hashable, Quota] = {}
+        self._quotas: weakref.WeakValueDictionary[Hashable, Quota] = weakref.WeakValueDictionary()
+        self._begun: dict[Hashable, deque[float]] = {}
+        """The requests of each. Whoever comes within a minute must know of them."""
 
     def quota(self, place: Hashable, key: object) -> Quota:
-        """Return the quota of *key* at *place*; those that nobody needs any more are forgotten."""
+        """Return the quota of *key* at *place*; what nobody needs any more is forgotten."""
         name = place, self._fingerprint(key)
         with self._lock:
-            now = time.monotonic()
-            for old, quota in list(self._quotas.items()):
-                if old != name and quota.unused(now):
-                    del self._quotas[old]
-            return self._quotas.setdefault(name, _new_quota())
+            self._forget_old(time.monotonic())
+            begun = self._begun.setdefault(name, deque())
+            return self._quotas.setdefault(name, Quota(threading.RLock(), begun))
+
+    def _forget_old(self, now: float) -> None:
+        for name, begun in list(self._begun.items()):
+            if name not in self._quotas and not recent(begun, now):
+                self._begun.pop(name, None)  # if a signal handler was not faster
 
     def _fingerprint(self, key: object) -> Hashable:
         if isinstance(key, Secret):
@@ -167,7 +185,7 @@ class _Registry:
         return None if key is None else _Same(key)
 
     def __len__(self) -> int:
-        return len(self._quotas)
+        return len(self._begun)
 
 
 _registry = _Registry()

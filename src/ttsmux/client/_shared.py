@@ -11,15 +11,17 @@ import io
 import itertools
 import sys
 import threading
+import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import FrameType
 from typing import Protocol, runtime_checkable
 
 import attrs
 
-from ..adapter import Closed, DialFailure, Frame
+from ..adapter import Closed, DialFailure, Frame, Handshake
 from ..core.effects import Effect, Event, HangUp, Report, Send, Wake
 from ..core.inquiry import Inquiry
 from ..core.speech import Speech
@@ -178,6 +180,37 @@ def late_key(seconds: float) -> DialFailure:
     return DialFailure(error=ConnectTimeout(msg, phase="dial"))
 
 
+def handshake(
+    carried: Carried, make: Callable[[str | None], Handshake], secret: str | None
+) -> Handshake:
+    """
+    Return what *make* says for *secret*, and have no log show what has become of it there.
+
+    Some providers are sent a part of a key, or something made of it: that is what would not be
+    there without one. Raises what *make* raises.
+    """
+    if secret is None:
+        return make(None)
+    usual: set[str] = set()
+    with suppress(Exception):  # an adapter's own fault, of which the other call tells
+        usual = _words(make(None))
+    found = make(secret)
+    carried.note_made(_words(found) - usual - {secret})
+    return found
+
+
+def _words(asked: Handshake) -> set[str]:
+    """Return what is sent to ask for a connection, but for what is too short for a secret."""
+    values = [*asked.headers.values(), *asked.subprotocols]
+    values += [value for _, value in urllib.parse.parse_qsl(urllib.parse.urlsplit(asked.url).query)]
+    return {word for value in values for word in value.split() if len(word) >= _SECRETIVE}
+
+
+def called_off() -> DialFailure:
+    """Return the failure of a dial that nobody wants any more."""
+    return DialFailure(error=ConnectError("given up while dialling", phase="dial"))
+
+
 def undialled(exc: BaseException) -> Error:
     """Return the error of a dial that somebody's code broke."""
     msg = f"the dial broke before anything was sent ({type(exc).__name__})"
@@ -194,9 +227,11 @@ BODILESS: tuple[Frame, ...] = (b"",)
 """What a request without a body is sent with."""
 
 
-def question(configuration: Configuration, inquiry: Inquiry, secret: str | None) -> Target:
+def question(
+    configuration: Configuration, carried: Carried, inquiry: Inquiry, secret: str | None
+) -> Target:
     """Say where and how to dial for *inquiry*. Raises `Error`."""
-    asked = inquiry.handshake(secret)
+    asked = handshake(carried, inquiry.handshake, secret)
     target = configuration.target(asked, inquiry.plan.traits.max_message)
     return attrs.evolve(target, method="GET")
 
@@ -281,7 +316,8 @@ class Crew:
         if stuck := sorted(thread.name for thread in self.present):
             warnings.warn(
                 f"{len(stuck)} thread(s) did not leave in time and are left behind: a text source "
-                "blocked in next(), an api_key that does not return, or a name look-up "
+                "blocked in next(), an api_key that does not return, a name look-up, or a handler "
+                "of logs "
                 f"({', '.join(stuck)})",
                 ResourceWarning,
                 stacklevel=stacklevel + 1,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import contextvars
 import functools
 import math
@@ -22,6 +21,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import anyio
@@ -37,7 +37,7 @@ from ..errors import ClosedError, ForkedProcess, WrongThread
 from ..transports._begin import begin
 from ..transports.dial import AsyncDialler
 from ..transports.websockets import connect
-from . import _quotas, _shared, events
+from . import _quotas, _shared
 from ._tasks_bells import Bell, Waiter
 from ._tasks_wire import Wire
 from .options import Configuration
@@ -71,6 +71,8 @@ class Engine:
         self.mux = self._new_mux()
         self.dialler = AsyncDialler(connect)
         self.closed = False
+        self.cut_short = False
+        """Whether what was drained did not all come to its own end."""
         self.waiters: weakref.WeakSet[Waiter] = weakref.WeakSet()
         """Of all speeches, for when a Mux is given up."""
         self.dropped: deque[tuple[Mux, Speech]] = deque()
@@ -264,11 +266,15 @@ class Engine:
             if found:
                 self.observer.tell(mux, found)
 
+    def fault(self, exc: BaseException) -> None:
+        """Tell of a fault that ends no more than what it came up in."""
+        self.observer.tell(self.mux, [Event("client.fault", {"error": type(exc).__name__})])
+
     def _perform(self, mux: Mux, found: list[Event]) -> None:
         if mux.pending:
             self._hand_over(mux, found)
         due = mux.deadline
-        if due is not None and (self._armed is None or due < self._armed):
+        if due is not None and (self._armed is None or due < self._armed) and mux is self.mux:
             self._armed = due
             self._bell.ring()
 
@@ -328,7 +334,7 @@ class Engine:
         except BaseException as exc:
             if self.stopping(exc) or isinstance(exc, KeyboardInterrupt | SystemExit):
                 raise
-            events.log([Event("client.fault", {"error": type(exc).__name__})])
+            self.fault(exc)
 
     def stopping(self, exc: BaseException) -> bool:
         """
@@ -352,7 +358,7 @@ class Engine:
                 tasks.cancel_scope.cancel()
         except Exception as exc:
             cut = exc
-            events.log([Event("client.fault", {"error": type(exc).__name__})])
+            self.fault(exc)
         except BaseException as exc:
             cut = exc
             raise
@@ -394,7 +400,8 @@ class Engine:
                 owner, speech = self.dropped.popleft()
                 self._quietly(owner, functools.partial(owner.interrupt, speech, self.now()))
             mux = self.mux
-            if mux.deadline is not None and mux.deadline <= self.now():
+            due = mux.deadline
+            if due is not None and due <= self.now():
                 self._quietly(mux, functools.partial(mux.tick, self.now()))
 
     def _quietly(self, mux: Mux, input: Callable[[], object]) -> None:
@@ -402,7 +409,7 @@ class Engine:
         try:
             self.step(mux, input)
         except Exception as exc:
-            events.log([Event("client.fault", {"error": type(exc).__name__})])
+            self.fault(exc)
 
     def ring(self) -> None:
         """Have the clock look at `dropped`. From any thread: a collector runs where it likes."""
@@ -422,6 +429,7 @@ class Engine:
 
     async def _wind_up(self, tasks: anyio.abc.TaskGroup) -> None:
         """Close the Mux, and wait within limits for its connections; feeders are cancelled then."""
+        self.closed = True  # also where it was forgotten: no other Mux is made from here on
         mux = self.mux
         self._dismiss()
         ticket = self.step(mux, mux.close, self.now())
@@ -441,16 +449,18 @@ class Engine:
 
     async def drain(self, timeout: float) -> bool:
         """Wait for what is speaking, and close; return whether all of it came to its own end."""
-        if self.closed:
+        if not self.closed:
+            self.bind()
+        mux = self.mux
+        try:
+            if not self.closed:
+                with suppress(ClosedError):  # a step was torn meanwhile
+                    ticket = self.step(mux, mux.drain, self.now())
+                    await self.wait(mux, ticket, timeout)
+        finally:
             await self.close()
-            return True
-        self.bind()
-        mux, done = self.mux, False
-        with contextlib.suppress(ClosedError):  # a step was torn meanwhile, or somebody closed it
-            ticket = self.step(mux, mux.drain, self.now())
-            done = await self.wait(mux, ticket, timeout) and not self.closed
-        await self.close()
-        return done
+        self.cut_short = self.cut_short or mux.cut_short or self.mux.cut_short
+        return not self.cut_short
 
     async def close(self) -> None:
         """Have the supervisor close everything, and wait until it has."""

@@ -79,7 +79,7 @@ class Asker:
         inquiry, engine = self._inquiry, self._engine
         try:
             secret = await fetched(engine, inquiry.plan.number, "key-asker")
-            target = _shared.question(engine.configuration, inquiry, secret)
+            target = _shared.question(engine.configuration, engine.carried, inquiry, secret)
             left = max(0.0, self._due - engine.now())
             transport = await engine.dialler.connect(target, left)
             await transport.send(_shared.BODILESS)  # which a request keeps until it is read

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import anyio
 
 from ..adapter import Closed, DialFailure, Frame, Ping, connect_timeout
-from ..core.effects import Dial, Event, HangUp, Send
+from ..core.effects import Dial, HangUp, Send
 from ..core.mux import Mux
-from ..errors import ConnectError, Error, without_frames
+from ..errors import Error, without_frames
 from ..settings import Secret
 from ..transports._begin import begin
 from ..transports.base import AsyncTransport, DialError, Pong, SendError, SendTimeout
-from . import _shared, events
+from . import _shared
 from ._tasks_bells import Bell
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Wire:
             if self._engine.stopping(exc):
                 raise
             # Not the peer's doing, for a transport reports that; the others must not suffer.
-            events.log([Event("client.fault", {"error": type(exc).__name__})])
+            self._engine.fault(exc)
             self._broke(_shared.only(exc))
             if isinstance(exc, KeyboardInterrupt | SystemExit):
                 raise
@@ -97,9 +97,9 @@ class Wire:
             self.lost(_shared.broken(why))
 
     async def _connect(self) -> tuple[AsyncTransport, Sequence[Frame]] | DialFailure:
+        if self._given_up:
+            return _shared.called_off()  # before a key is asked for
         with anyio.CancelScope() as self._dialling:
-            if self._given_up:
-                self._dialling.cancel()
             try:
                 with anyio.fail_after(self._dial.timeout):
                     return await self._open()
@@ -111,7 +111,7 @@ class Wire:
             except TimeoutError:
                 late = _shared.late_key if self._fetching else connect_timeout
                 return late(self._dial.timeout)
-        return DialFailure(error=ConnectError("given up while dialling", phase="dial"))
+        return _shared.called_off()
 
     async def _open(self) -> tuple[AsyncTransport, Sequence[Frame]]:
         configuration, plan = self._engine.configuration, self._conn.plan
@@ -122,7 +122,7 @@ class Wire:
         if callable(configuration.keys[plan.number]):
             self._parts = {"key": self._engine.now() - asked}
         self._fetching = False
-        handshake = self._conn.handshake(secret)
+        handshake = _shared.handshake(self._engine.carried, self._conn.handshake, secret)
         target = configuration.target(handshake, plan.traits.max_message)
         transport = await self._engine.dialler.connect(target, self._dial.timeout)
         return transport, handshake.first_frames
@@ -180,7 +180,7 @@ class Wire:
         try:
             self._engine.step(self._mux, fact, *args, **kwargs)
         except Exception as exc:
-            events.log([Event("client.fault", {"error": type(exc).__name__})])
+            self._engine.fault(exc)
 
 
 def _cancelled(exc: BaseException) -> bool:

@@ -8,7 +8,6 @@ What it starts is in `_threads_wire` and `_threads_feeder`. The async twin is `_
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import random
@@ -29,8 +28,9 @@ from ..core.speech import Speech
 from ..errors import ClosedError, ForkedProcess
 from ..transports.dial import Dialler
 from ..transports.websocket_client import connect
-from . import _quotas, _shared, events
+from . import _quotas, _shared
 from ._threads_bells import Bell, Waiter
+from ._threads_teller import Teller
 from ._threads_wire import Wire
 from .options import Configuration
 from .otel import Observer, Telemetry
@@ -64,6 +64,8 @@ class Engine:
         self.mux = self._new_mux()
         self.dialler = Dialler(connect)
         self.closed = False
+        self.cut_short = False
+        """Whether what was drained did not all come to its own end."""
         self.waiters: weakref.WeakSet[Waiter] = weakref.WeakSet()
         """Of all speeches, for when a Mux is given up."""
         self.dropped: deque[tuple[Mux, Speech]] = deque()
@@ -78,6 +80,8 @@ class Engine:
         self._armed: float | None = None
         self._clock: threading.Thread | None = None
         self._crew = _shared.Crew()
+        self._teller = Teller(self.observer.tell, self._crew.start)
+        """For what the clock finds."""
         self._pid = os.getpid()
 
     def _new_mux(self) -> Mux:
@@ -116,13 +120,25 @@ class Engine:
                         self._abandon(mux, exc, found)
                     raise
         finally:
+            if found:
+                self._tell(mux, found)
+
+    def fault(self, exc: BaseException) -> None:
+        """Tell of a fault that ends no more than what it came up in."""
+        self._tell(self.mux, [Event("client.fault", {"error": type(exc).__name__})])
+
+    def _tell(self, mux: Mux, found: Sequence[Event]) -> None:
+        if threading.current_thread() is self._clock:
+            self._teller.put(mux, found)  # nobody else keeps the deadlines, or starts dials
+        else:
             self.observer.tell(mux, found)
 
     def _perform(self, mux: Mux, found: list[Event]) -> None:
-        while mux.pending:
+        if mux.pending:
             self._hand_over(mux, found)
         due = mux.deadline
         if due is not None and (self._armed is None or due < self._armed) and mux is self.mux:
+            self._armed = due
             self._bell.ring()
 
     def _hand_over(self, mux: Mux, found: list[Event]) -> None:
@@ -205,7 +221,7 @@ class Engine:
                 going = self._turn()
             except Exception as exc:
                 # Nobody else keeps the deadlines.
-                events.log([Event("client.fault", {"error": type(exc).__name__})])
+                self.fault(exc)
                 self._bell.wait(_PAUSE)
         self.dialler.close()
 
@@ -215,7 +231,7 @@ class Engine:
             mux = self.mux
             self._armed = due = mux.deadline
         if self.orphaned and not self.closed:
-            self.closed = True
+            mux = self._shut()
             self._quietly(mux, functools.partial(mux.close, time.monotonic()))
         self._dial()
         if self.closed and not self.dropped:
@@ -224,7 +240,10 @@ class Engine:
         while self.dropped:
             owner, speech = self.dropped.popleft()
             self._quietly(owner, functools.partial(owner.interrupt, speech, time.monotonic()))
-        if mux.deadline is not None and mux.deadline <= time.monotonic():
+        with self.lock:  # other threads change it, and other clients with the same key
+            mux = self.mux
+            due = mux.deadline
+        if due is not None and due <= time.monotonic():
             self._quietly(mux, functools.partial(mux.tick, time.monotonic()))
         return True
 
@@ -239,7 +258,7 @@ class Engine:
         try:
             self.step(mux, input)
         except Exception as exc:
-            events.log([Event("client.fault", {"error": type(exc).__name__})])
+            self.fault(exc)
 
     def ring(self) -> None:
         """Have the clock look at `dropped`. Takes no lock."""
@@ -260,24 +279,24 @@ class Engine:
     def drain(self, timeout: float) -> bool:
         """Wait for what is speaking, and close; return whether all of it came to its own end."""
         self.check()
-        if self.closed:
+        mux, due = self.mux, time.monotonic() + timeout
+        try:
+            if not self.closed:
+                with suppress(ClosedError):  # a step was torn meanwhile
+                    ticket = self.step(mux, lambda: mux.drain(time.monotonic()))
+                    self.wait(mux, ticket, due)
+        finally:
             self.close()
-            return True
-        mux, due, done = self.mux, time.monotonic() + timeout, False
-        with contextlib.suppress(ClosedError):  # a step was torn meanwhile, or somebody closed it
-            ticket = self.step(mux, lambda: mux.drain(time.monotonic()))
-            done = self.wait(mux, ticket, due) and not self.closed
-        self.close()
-        return done
+        self.cut_short = self.cut_short or mux.cut_short or self.mux.cut_short
+        return not self.cut_short
 
     def close(self) -> None:
         """Close the Mux and wait, within limits, for all threads to leave."""
         if self.forked:
             return
         self.check()
-        mux = self.mux
         grace = self.configuration.settings.timeouts.close
-        self.closed = True
+        mux = self._shut()
         for asker in list(self.askers):
             asker.give_up()
         deadline = time.monotonic() + grace + _shared.CLOSE_MARGIN
@@ -287,6 +306,12 @@ class Engine:
         self.ring()
         self._join(deadline)
         self._crew.warn(stacklevel=3)
+
+    def _shut(self) -> Mux:
+        """Have no other Mux made, and return the one that is to be closed."""
+        with self.lock:
+            self.closed = True
+            return self.mux
 
     def _join(self, deadline: float) -> None:
         """Wait for the threads there are, and for those that they still start."""

@@ -74,7 +74,7 @@ class Asker:
         inquiry, configuration = self._inquiry, self._engine.configuration
         try:
             secret = fetched(self._engine, inquiry.plan.number)
-            target = _shared.question(configuration, inquiry, secret)
+            target = _shared.question(configuration, self._engine.carried, inquiry, secret)
             left = max(0.0, self._due - time.monotonic())
             transport = self._engine.dialler.connect(target, left, lambda: self._given_up)
             self._transport = transport

@@ -13,12 +13,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from ..adapter import Closed, DialFailure, Frame, Ping, connect_timeout
-from ..core.effects import Dial, Event, HangUp, Send
+from ..core.effects import Dial, HangUp, Send
 from ..core.mux import Mux
 from ..errors import Error, without_frames
 from ..settings import Secret
 from ..transports.base import DialError, Pong, SendError, SendTimeout, SyncTransport
-from . import _shared, events
+from . import _shared
 from ._threads_bells import Bell
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class Wire:
 
     def start(self) -> None:
         """Have the writer run; where no thread is to be had, the dial has failed."""
+        if self._given_up:
+            self._failed(_shared.called_off())  # before a key is asked for
+            return
         try:
             self._engine.start(self.run, f"wire-{self._conn.number}")
         except Exception as exc:
@@ -92,7 +95,7 @@ class Wire:
                 self._settle(transport)
                 self._write(transport, first_frames)
         except BaseException as exc:
-            events.log([Event("client.fault", {"error": type(exc).__name__})])
+            self._engine.fault(exc)
             if self._transport is None:  # else the reader finds the wire cut, and tells
                 self._broke(exc)
         finally:
@@ -120,7 +123,7 @@ class Wire:
             if callable(configuration.keys[plan.number]):
                 self._parts = {"key": time.monotonic() - asked}
             self._fetching = False
-            handshake = self._conn.handshake(secret)
+            handshake = _shared.handshake(self._engine.carried, self._conn.handshake, secret)
             target = configuration.target(handshake, plan.traits.max_message)
             left = self._due - time.monotonic()
             if left <= 0:
@@ -180,7 +183,7 @@ class Wire:
             transport.read(self)
         except BaseException as exc:
             # Not the peer's doing, for a transport reports that.
-            events.log([Event("client.fault", {"error": type(exc).__name__})])
+            self._engine.fault(exc)
             transport.abort()
             self._broke(exc)
 
@@ -207,7 +210,7 @@ class Wire:
         try:
             self._engine.step(self._mux, lambda: fact(time.monotonic()))
         except Exception as exc:
-            events.log([Event("client.fault", {"error": type(exc).__name__})])
+            self._engine.fault(exc)
 
 
 def fetched(engine: Engine, number: int) -> str | None:

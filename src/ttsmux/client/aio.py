@@ -285,7 +285,7 @@ class AsyncClient:
             timeout: seconds to wait for it.
 
         Returns:
-            whether all of it came to its own end.
+            whether all of it came to its own end; if the client is closed, whether it had then.
 
         Raises:
             ConfigError: an argument is out of range.

@@ -201,12 +201,18 @@ class Observer:
 
     def tell(self, mux: Mux, events: Sequence[Event]) -> None:
         """Log *events* of *mux*, and make spans and measurements of them. Outside of any lock."""
-        if not events:
-            return
-        log.log(events)
-        with _quietly():
-            for event in events:
-                self._tell(mux, event)
+        rest = iter(events)
+        for event in rest:
+            try:
+                try:
+                    log.log([event])
+                finally:
+                    with _quietly():
+                        self._tell(mux, event)
+            except BaseException:
+                # A KeyboardInterrupt, or a handler that raises: the others are told all the same.
+                self.tell(mux, list(rest))
+                raise
 
     # --- what becomes of it -----------------------------------------------------------------------
 

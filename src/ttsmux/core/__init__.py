@@ -37,7 +37,8 @@ to which each adds its `Share`; a decision goes through the lanes that changed, 
 be room now, through those that lack a connection. A fact about connections that a decision needs
 belongs into `Share`, and whatever changes it has to say `changed`: forgetting that is the mistake
 to look for when the pool overlooks something. The tests compare the sums with what they are about
-after each step of the random walk, and count what an input costs.
+after each step of the random walk, and count what an input costs. One thing is told to everybody:
+that a dial has failed, which each who waits for it counts as one of its tries.
 
 **Other clients** with the same key are known by what they hold of it, in a `Quota`. It is the one
 thing here that several threads touch, each in a step of its own Mux; `quota` says why that is safe.

@@ -8,8 +8,9 @@ its connections it gives up for another client, is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, takewhile
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import AtCapacity
 from .effects import Wake
@@ -23,14 +24,21 @@ if TYPE_CHECKING:
     from .route import Plan, Route
     from .speech import Speech
 
+_Asker = TypeVar("_Asker", "Lane", "Connection")
+
 PATIENCE = 1.0
 """Seconds that a client waits for a connection before those that speak elsewhere make room."""
 
 
 def members_for(routes: Sequence[Route]) -> list[Member | None]:
     """Return what a Mux is a member of that shares its keys with nobody."""
-    tuned = (route.limited(route.adapter.tuned()) for route in routes)
-    return [Member(Quota()) if limited(traits) else None for traits in tuned]
+    found: dict[int | None, Member | None] = {}
+    for number, route in enumerate(routes):
+        member = found.get(route.fallback_for)  # what stands in for another has its key
+        if member is None and limited(route.limited(route.adapter.tuned())):
+            member = Member(Quota())
+        found[number] = member
+    return list(found.values())
 
 
 class Desk:
@@ -43,6 +51,8 @@ class Desk:
         """Lanes with a free seat that nobody may take yet."""
         self.kept: dict[Connection, None] = {}
         """Connections whose next sentence may not begin yet."""
+        self.again: dict[Lane | Connection, None] = {}
+        """Those of both that are about to ask again, if they still need to."""
         self.newcomers: list[Speech] = []
         """Those that have just begun to wait."""
         self.over: list[Grant] = []
@@ -66,11 +76,46 @@ class Desk:
         self.connections[number] = grant
         return True
 
-    def speak(self, lane: Lane, now: float) -> bool:
-        quota, traits = self.member.quota, lane.plan.traits
-        self.in_hand, told = quota.speak(self.member, traits, now + self.member.skew)
-        self._tell(told)
-        return self.in_hand is not None
+    def serve(self, lane: Lane, now: float) -> bool:
+        """Ask for the next generation of *lane*."""
+        turn = lane.line.turn
+        earlier = (other for other in self.refused if other.line.turn < turn)
+        return self._speak(lane, self.refused, chain(self.kept, earlier), now)
+
+    def go_on(self, conn: Connection, now: float) -> bool:
+        """Ask for the next sentence on *conn*."""
+        earlier = takewhile(lambda other: other is not conn, self.kept)
+        return self._speak(conn, self.kept, earlier, now)
+
+    def _speak(
+        self,
+        asks: _Asker,
+        waiting: dict[_Asker, None],
+        earlier: Iterable[Lane | Connection],
+        now: float,
+    ) -> bool:
+        self.again.pop(asks, None)
+        if not self._overtakes(asks, earlier, now):
+            quota, at = self.member.quota, now + self.member.skew
+            self.in_hand, told = quota.speak(self.member, asks.plan.traits, at)
+            self._tell(told)
+            if self.in_hand is not None:
+                waiting.pop(asks, None)
+                return True
+        waiting[asks] = None
+        return False
+
+    def _overtakes(
+        self, asks: Lane | Connection, earlier: Iterable[Lane | Connection], now: float
+    ) -> bool:
+        """Return whether one of those that came *earlier* may speak now, and has yet to ask."""
+        if not (self.refused or self.kept) or not self._may_speak(asks, now):
+            return False
+        return any(self._may_speak(other, now) for other in earlier)
+
+    def _may_speak(self, who: Lane | Connection, now: float) -> bool:
+        quota, at = self.member.quota, now + self.member.skew
+        return quota.may_speak(self.member, who.plan.traits, at)
 
     def settle(self, now: float) -> None:
         """Give back what is over, and have those try again who wait for it here."""
@@ -89,11 +134,11 @@ class Desk:
         self._pool.stale = True
 
     def _try_again(self) -> None:
-        kept, self.kept = self.kept, {}
-        for conn in kept:
+        asking: Iterable[Lane | Connection] = chain(self.kept, self.refused)
+        self.again = dict.fromkeys(asking)
+        for conn in self.kept:
             self._pool.changed(conn)
-        refused, self.refused = self.refused, {}
-        for lane in sorted(refused, key=lambda lane: lane.line.turn):
+        for lane in sorted(self.refused, key=lambda lane: lane.line.turn):
             self._pool.look_at(lane)
 
     def _tell(self, told: list[Member]) -> None:
@@ -105,6 +150,8 @@ class Desk:
     def tidy(self, now: float) -> None:
         self._turn_away(now)
         self._leave(now)
+        if self.refused or self.kept:
+            self._go_round(now)
         if self.member.quota.connections.queue:
             self._make_room(now)
         self._looked_at = now
@@ -114,6 +161,8 @@ class Desk:
         """Fail those at once whose turn comes too late for them, as far as that can be told."""
         newcomers, self.newcomers = self.newcomers, []
         for speech in newcomers:
+            if self._pool.admission.desk(speech.plan) is not self:
+                continue  # it was turned away meanwhile, and waits elsewhere
             traits, due = speech.plan.traits, speech.deadline()
             if traits.requests_per_minute is None or speech.waiting_since is None or due is None:
                 continue
@@ -140,14 +189,21 @@ class Desk:
         dialling, speaking = quota.waits(self.member)
         if dialling:
             dialling = closing or not any(self._dials(lane, now) for lane in dialler.hungry)
-        self.refused = {lane: None for lane in self.refused if lane.line.urgent}
-        self.kept = {conn: None for conn in self.kept if _goes_on(conn)}
+        # Who was to ask again and did not, has no use for it any more.
+        idle, self.again = self.again, {}
+        self.refused = {x: None for x in self.refused if x.line.urgent and x not in idle}
+        self.kept = {x: None for x in self.kept if _goes_on(x) and x not in idle}
         if speaking:
             speaking = closing or not (self.refused or self.kept)
         if dialling or speaking:
             at = now + self.member.skew
             told = quota.leave(self.member, at, connections=dialling, generations=speaking)
             self._tell(told)
+
+    def _go_round(self, now: float) -> None:
+        """Have those ask again whose turn it is, or was before it went to another one here."""
+        if not self.member.quota.must_wait(self.member, now + self.member.skew):
+            self._try_again()
 
     def _dials(self, lane: Lane, now: float) -> bool:
         mine = self._pool.admission.desk(lane.plan) is self
@@ -212,7 +268,10 @@ class Desk:
 
     def abandon(self) -> None:
         self.generations.clear()
-        self._tell(self.member.quota.abandon(self.member))
+        # Without a handle it was never dialled: the shell was torn before it could begin.
+        begun = {conn.number for conn in self._pool.connections if conn.handle is not None}
+        self.connections = {n: grant for n, grant in self.connections.items() if n in begun}
+        self._tell(self.member.quota.abandon(self.member, set(self.connections.values())))
 
 
 class Admission:
@@ -244,23 +303,17 @@ class Admission:
     def speak(self, lane: Lane, now: float) -> bool:
         """Ask for the next generation of *lane*, which begins at once if it may."""
         desk = self.desk(lane.plan)
-        if desk is None or desk.speak(lane, now):
-            return True
-        desk.refused[lane] = None
-        return False
+        return desk is None or desk.serve(lane, now)
 
     def speak_on(self, conn: Connection, now: float) -> bool:
         """The same for who has a seat of its own on *conn*."""
         desk = self.desk(conn.plan)
-        if desk is None or desk.speak(conn.lane, now):
-            return True
-        desk.kept[conn] = None
-        return False
+        return desk is None or desk.go_on(conn, now)
 
     def refused(self, lane: Lane) -> bool:
         """Return whether nobody may take the seats there are in *lane*."""
         desk = self.desk(lane.plan)
-        return desk is not None and lane in desk.refused
+        return desk is not None and lane in desk.refused and lane not in desk.again
 
     def summary(self, plan: Plan) -> str:
         """Say what other clients have of what *plan* could use."""

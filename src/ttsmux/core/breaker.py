@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
 _SPREAD = 0.2
 """How far the length of an opening is left to chance: those who gave up together return apart."""
+_ALONE_FOR = 1.0
+"""
+Seconds that a probe has to itself although nothing is due there. It may be for a source that has
+paused, or for a caller who has left: nothing then says that it will ever tell anything.
+"""
 _NO_OUTAGE = (
     AtCapacity, AuthError, ConfigError, EmptyAudio, NotFoundError, QuotaError, TLSError,
 )  # fmt: skip
@@ -62,7 +67,7 @@ class Breaker:
         self._rng = rng
         self._openings = 0
         """In a row."""
-        self._failed_at = float("-inf")
+        self._failed_at = self._probed_at = float("-inf")
         self._error: Error | None = None
         self._dials_only = True
         """Whether nothing has failed yet on a connection that was up."""
@@ -81,7 +86,9 @@ class Breaker:
         """
         if not outage(error):
             return False
-        if began < self._failed_at:
+        # The probe began when there was known to be trouble: it tells whether there still is.
+        probes = conn is self.probe and (began >= self._probed_at or not up)
+        if began < self._failed_at and not probes:
             # What was under way together fails together: that is one failure.
             self._step(BreakerInput.FAIL)
             return False
@@ -121,7 +128,7 @@ class Breaker:
         """*conn* is dialled, or a speech is seated on it: it is the probe if there is need."""
         if self._probes(now):
             self._step(BreakerInput.PROBE)
-            self.probe = conn
+            self.probe, self._probed_at = conn, now
 
     def withdraw(self) -> None:
         """The probe is gone and has told nothing: the next one may be tried at once."""
@@ -147,6 +154,15 @@ class Breaker:
         """Return whether there may be a speech on a connection that is up."""
         return self.trusts or self._probes(now)
 
+    @property
+    def due(self) -> float:
+        """When there may be more to be tried than before, unless something happens."""
+        return self._next_probe if self.state is BreakerState.HALF_OPEN else self.until
+
+    @property
+    def _next_probe(self) -> float:
+        return self._probed_at + _ALONE_FOR
+
     def turns_away(self, now: float) -> bool:
         """Return whether there is nothing to wait for but the end of a time."""
         return self.state is BreakerState.OPEN and now < self.until
@@ -162,10 +178,15 @@ class Breaker:
         return error
 
     def _probes(self, now: float) -> bool:
-        """Return whether a probe may begin: none is under way, one that lies idle is none."""
+        """
+        Return whether a probe may begin: none is under way, or it is none.
+
+        One that lies idle is none, nor is one for long where nothing is due.
+        """
         if self.state is BreakerState.OPEN:
             return now >= self.until
-        return self.probe is not None and self.probe.idle
+        probe = self.probe
+        return probe is not None and (probe.idle or (now >= self._next_probe and not probe.owing))
 
     def _step(self, input: BreakerInput) -> None:
         self.state = states.step(BREAKER, self.state, input)

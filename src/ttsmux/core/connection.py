@@ -45,6 +45,7 @@ from ..errors import (
 )
 from ..settings import Interrupt
 from . import states
+from .budget import Bill
 from .crowd import NOTHING
 from .effects import Dial, HangUp, Send
 from .generation import LIVE, LiveGeneration
@@ -124,6 +125,8 @@ class Connection:
         """What the pool's sums have of it."""
         self.choice: Choice | None = None
         """Its entry in the heap of its lane, if it has a free seat."""
+        self.bill = Bill()
+        """For its end: what is begun again after that is paid for once."""
         self.hurried = False
         self.outdated = False
         """Idle or old: to be hung up once there is another in its place."""
@@ -174,6 +177,13 @@ class Connection:
         if self.lessee is not None:
             return False
         return self.state is ConnectionState.OPEN and not self.generations
+
+    @property
+    def owing(self) -> bool:
+        """Whether something is due here, which comes or is missed at its time."""
+        if self.coming or self.state is ConnectionState.BARRIER:
+            return True
+        return any(gen.owes for gen in self.live)
 
     @property
     def watched(self) -> bool:
@@ -344,7 +354,8 @@ class Connection:
                 self._outage(error, now)
         for gen in list(self.generations.values()):
             # It crossed the end of a connection that had been lying idle: the request was not read.
-            self._drop(gen, error, now, free=granted or (gen.unseen and gen.rested))
+            free = granted or (gen.unseen and gen.rested)
+            self._drop(gen, error, now, free=free, bill=self.bill)
 
     def answered(self, headers: Mapping[str, str], now: float) -> None:
         self._heard_at = now
@@ -398,7 +409,6 @@ class Connection:
             return
         if not gen.heard_of:
             self._prove()
-            self._pool.heard(gen.speech)
         if signal.segment is not None:
             gen.segments.setdefault(signal.segment, gen.speech.received)
         gen.speech.audio(gen, signal, now)
@@ -595,15 +605,23 @@ class Connection:
             self._outage(error, now)
         self._hang_up(now)
         for gen in list(self.generations.values()):
-            self._drop(gen, error, now, free=granted)
+            self._drop(gen, error, now, free=granted, bill=self.bill)
 
-    def _drop(self, gen: LiveGeneration, error: Error, now: float, *, free: bool = False) -> None:
+    def _drop(
+        self,
+        gen: LiveGeneration,
+        error: Error,
+        now: float,
+        *,
+        free: bool = False,
+        bill: Bill | None = None,
+    ) -> None:
         """*gen* is over without its end; if somebody still listens, tell the speech."""
         speech, gen.speech = gen.speech, None
         live = gen.state in LIVE
         self._free(gen, GenerationInput.DROP, now)
         if speech is not None and live:
-            speech.generation_failed(error.copy(), now, free=free)
+            speech.generation_failed(error.copy(), now, free=free, bill=bill)
 
     def _free(self, gen: LiveGeneration, input: GenerationInput, now: float) -> None:
         """Forget *gen*: the provider, or the wire, is done with it."""
@@ -897,7 +915,7 @@ class Connection:
         gen.due = None
         self._pool.failed(self, error, gen.began, now, up=True)
         self.doom("the audio stopped", now)
-        speech.generation_failed(error, now)
+        speech.generation_failed(error, now, bill=self.bill)
 
     def _step(self, input: ConnectionInput) -> None:
         self.state = states.step(CONNECTION, self.state, input)

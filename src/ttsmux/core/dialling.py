@@ -157,6 +157,9 @@ class Dialler:
         urgent, refused = bool(lane.line.urgent), self._pool.admission.refused
         idle = [c for c in crowd.idle if c.lane is not lane and (urgent or not c.lane.line.hopeful)]
         idle = [c for c in idle if not refused(c.lane)]
+        # Nor may who came later take what is only resting, for it would be dialled anew at once.
+        turn = lane.line.turn
+        idle = [c for c in idle if not c.lane.line.urgent or c.lane.line.turn > turn]
         goes = min(idle, key=lambda conn: conn.idle_since, default=None)
         overtaken = urgent and now >= lane.overtaken_until
         if goes is None and overtaken and not crowd.sums.draining:  # else there will be room

@@ -59,7 +59,9 @@ class Inquiry:
         self._body.clear()
         self._whole = False
         asked = self._asked(secret)
-        assert asked is not None, "it said at first that there is a list"
+        if asked is None:
+            msg = "the adapter asks for the first page of its provider's voices, not for the next"
+            raise ConfigError(msg, provider=self.plan.adapter.name, phase="dial")
         return self.plan.route.addressed(asked, secret)
 
     # --- what comes -------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ class Lane:
         if self.line or self.prewarms or not self.blocked:
             yield self.not_before
             yield self.spares_from
-            yield self.breaker.until
+            yield self.breaker.due
         if self.line.first is not None:
             yield self.overtaken_until
         if self.line.next_alarm is not None:

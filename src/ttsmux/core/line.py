@@ -30,6 +30,8 @@ class Line:
         """Those with something to say."""
         self.hopeful: OrderedDict[Speech, int] = OrderedDict()
         """Those without text yet: a connection is dialled for them, not reserved."""
+        self.newcomers: dict[Speech, None] = {}
+        """Those of them of which nothing is spoken yet."""
         # Heaps of the urgent; who has left is dropped when it comes up.
         self._order: list[tuple[int, Speech]] = []
         self._ready: list[tuple[int, Speech]] = []
@@ -42,6 +44,17 @@ class Line:
     def __iter__(self) -> Iterator[Speech]:
         """Go through all of them in the order of their turns."""
         return chain(sorted(self.urgent, key=self.urgent.__getitem__), self.hopeful)
+
+    @property
+    def refusable(self) -> list[Speech]:
+        """
+        Those who hear at once that there is nothing to wait for.
+
+        Not who is between two generations: all that it had to say is spoken, perhaps it is over.
+        """
+        if not self.urgent and not self.newcomers:
+            return []
+        return [*sorted(self.urgent, key=self.urgent.__getitem__), *self.newcomers]
 
     @property
     def first(self) -> Speech | None:
@@ -71,10 +84,12 @@ class Line:
     def hope(self, speech: Speech, place: int) -> None:
         """Wait for text."""
         self.hopeful[speech] = place
+        if not speech.under_way:
+            self.newcomers[speech] = None
 
     def join(self, speech: Speech, place: int, now: float) -> None:
         """Wait for a seat; at the front if *place* is lower than any."""
-        self.hopeful.pop(speech, None)
+        self._hope_no_more(speech)
         self.urgent[speech] = place
         heapq.heappush(self._order, (place, speech))
         if speech.not_before > now:
@@ -84,7 +99,7 @@ class Line:
 
     def leave(self, speech: Speech) -> bool:
         """Wait no more; tell whether *speech* did."""
-        if self.hopeful.pop(speech, None) is not None:
+        if self._hope_no_more(speech):
             return True
         if self.urgent.pop(speech, None) is None:
             return False
@@ -92,6 +107,10 @@ class Line:
         if kept > 2 * len(self.urgent) + _DEAD:
             self._clear_out()
         return True
+
+    def _hope_no_more(self, speech: Speech) -> bool:
+        self.newcomers.pop(speech, None)
+        return self.hopeful.pop(speech, None) is not None
 
     def _clear_out(self) -> None:
         """Drop who has left: what is over must not be kept for as long as somebody waits."""

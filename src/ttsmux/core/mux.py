@@ -243,6 +243,11 @@ class Mux:
         effects, self._agenda.effects = self._agenda.effects, []
         return effects
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether closing, or a torn step, ended what would have spoken on."""
+        return self._pool.cut_short
+
     def stats(self) -> PoolStats:
         return self._pool.stats()
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..errors import AuthError, ClosedError, Error, PoolFull
+from ..errors import AuthError, CircuitOpen, ClosedError, Error, PoolFull
 from ..settings import Interrupt, Settings
 from . import spares
 from .admission import Admission
 from .breaker import Breaker
-from .budget import Budget, unaffordable
+from .budget import Bill, Budget, unaffordable
 from .connection import Connection
 from .crowd import Crowd, mark, share_of
 from .dialling import Dialler
@@ -65,6 +65,8 @@ class Pool:
         """Whether new speeches are refused."""
         self.closing = False
         """Whether nothing is dialled any more."""
+        self.cut_short = False
+        """Whether anything that was speaking did not come to its own end."""
         self.speeches: dict[Speech, None] = {}
         """Those that are not over."""
         self.unreceived: dict[Speech, None] = {}
@@ -118,14 +120,15 @@ class Pool:
         """Return what retries on the route of *plan* are paid from."""
         return self._budgets.setdefault(plan.number, Budget(self.settings.retry.budget))
 
-    def pays(self, speech: Speech, error: Error) -> bool:
+    def pays(self, speech: Speech, error: Error, bill: Bill) -> bool:
         """Pay for beginning *speech* again after *error*; tell whether that could be afforded."""
-        cost = self.budget(speech.plan).pay(error)
-        if cost is None:
+        if bill.cost is None:
+            bill.cost = self.budget(speech.plan).pay(error)
+        if bill.cost is None:
             self.counts.unpaid += 1
             return False
         self.counts.retries += 1
-        speech.paid += cost
+        speech.bills.append(bill)
         return True
 
     def _forget_lanes(self) -> None:
@@ -315,10 +318,10 @@ class Pool:
             self.agenda.report("circuit.closed", provider=conn.plan.adapter.name)
             self._look_at_route(conn.lane)
 
-    def heard(self, speech: Speech) -> None:
-        """The first audio of a generation of *speech* came: what it took was worth it."""
-        self.budget(speech.plan).succeeded(speech.paid)
-        speech.paid = 0
+    def spoke(self, speech: Speech) -> None:
+        """A generation of *speech* came to its end, or for as far as it was wanted."""
+        self.budget(speech.plan).succeeded(speech.bills)
+        speech.bills.clear()
 
     def failed(self, conn: Connection, error: Error, began: float, now: float, *, up: bool) -> None:
         """
@@ -394,17 +397,17 @@ class Pool:
         patience = self.settings.pool.acquire_timeout
         give_up = not error.retryable or lane.not_before > now + patience
         for speech in list(lane.line)[ready:]:
-            speech.dial_failed(error.copy(), now, give_up=give_up)
-        self._pay_for_waiters(lane, list(lane.line)[ready:], error, now)
+            speech.dial_failed(error, now, give_up=give_up)
+        self._pay_for_waiters(lane, ready, error, now)
 
-    def _pay_for_waiters(self, lane: Lane, waiters: list[Speech], error: Error, now: float) -> None:
-        """Pay for the dial that *waiters* still hope for, if there is to be one."""
-        if not waiters or lane.breaker.turns_away(now):
+    def _pay_for_waiters(self, lane: Lane, ready: int, error: Error, now: float) -> None:
+        """Pay for the dial that is hoped for by all but *ready* of those who wait, if it comes."""
+        if len(lane.line) <= ready or lane.breaker.turns_away(now):
             return
         cost = lane.budget.pay(error)
         if cost is None:
             self.counts.unpaid += 1
-            for speech in waiters:
+            for speech in list(lane.line)[ready:]:
                 speech.turned_away(unaffordable(error), now)
         else:
             self.counts.retries += 1
@@ -514,16 +517,26 @@ class Pool:
             lane.breaker.tries(conn, now)
             speech.seat(conn.begin(speech, now), now)
             self.count(now)  # that may have been the last seat
-        if lane.line and lane.breaker.turns_away(now) and not self._hope(lane):
-            error = lane.breaker.refusal(now)
-            for speech in list(lane.line):
+        if lane.line and (error := self._refusal(lane, now)) is not None:
+            for speech in lane.line.refusable:
                 self.counts.refused += 1
-                speech.turned_away(error.copy(), now)
+                speech.turned_away(error, now)
 
-    def _hope(self, lane: Lane) -> bool:
-        """Whether there may be a seat in *lane* soon, although nothing is dialled there."""
+    def refuse(self, plan: Plan, now: float) -> CircuitOpen | None:
+        """Return what a speech of *plan* is told that would wait in vain, and count it."""
+        error = self._refusal(self.lane(plan, now), now)
+        self.counts.refused += error is not None
+        return error
+
+    def _refusal(self, lane: Lane, now: float) -> CircuitOpen | None:
+        """Say why there is nothing to wait for in *lane*; None if there may be a seat soon."""
+        if not lane.breaker.turns_away(now):
+            return None
+        # Not from the sums: this may be in the middle of an input, and they are of before it.
         serving = lane.breaker.trusts and any(c.state in _SERVING for c in lane.connections)
-        return bool(lane.sums.coming) or serving
+        if serving or any(conn.coming for conn in lane.connections):
+            return None
+        return lane.breaker.refusal(now)
 
     def use(self, lane: Lane, now: float) -> None:
         self._outlive(now)
@@ -566,6 +579,7 @@ class Pool:
     def close(self, now: float) -> Ticket:
         """Fail what is speaking, hang up everything. What was drained may still be read."""
         failing, self.draining = self.unreceived if self.draining else self.speeches, True
+        self.cut_short = self.cut_short or bool(failing)
         for speech in list(failing):
             speech.fail(ClosedError("the client was closed", phase="close"), now)
         self._hang_up(now)
@@ -587,6 +601,7 @@ class Pool:
     def abandon(self, error: Error) -> None:
         """Fail all, hang up all, whatever state things are in."""
         self.draining = self.closing = True
+        self.cut_short = self.cut_short or bool(self.unreceived)
         for speech in self.speeches:
             speech.abandon(error)
         self.speeches.clear()

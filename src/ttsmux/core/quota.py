@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 import attrs
@@ -61,7 +61,6 @@ class Member:
         """What the quota's clock is ahead of the client's, in seconds."""
         self.news = False
         """Whether another client did something that it should look at. Read without the lock."""
-        quota.enrol(self)
 
 
 class Grant:
@@ -111,8 +110,10 @@ class _Pot:
 
     def take(self, member: Member, grant: Grant, traits: Traits, now: float) -> bool:
         self.held[grant] = member
-        if self.room(traits, now) >= self.ahead(member):
-            self.queue.pop(member, None)
+        room = self.room(traits, now)
+        if room >= self.ahead(member):
+            if room < math.inf:  # else it took nobody's turn
+                self.queue.pop(member, None)
             self.granted += 1
             return True
         del self.held[grant]
@@ -192,9 +193,9 @@ class _Connections(_Pot):
 class _Generations(_Pot):
     """What speaks at once, and what has begun to within the last minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: deque[float]) -> None:
         super().__init__()
-        self.begun: deque[float] = deque()
+        self.begun = begun
 
     def room(self, traits: Traits, now: float) -> float:
         most, each = traits.generations, traits.requests_per_minute
@@ -230,40 +231,40 @@ class _Generations(_Pot):
 
 
 class Quota:
-    """What one key may have, for all who use it. Inputs return whom to ring for."""
+    """
+    What one key may have, for all who use it. Inputs return whom to ring for.
 
-    def __init__(self, lock: AbstractContextManager[object] | None = None) -> None:
+    It is needed for as long as anybody has it; its requests, *begun*, for a minute longer.
+    """
+
+    def __init__(
+        self,
+        lock: AbstractContextManager[object] | None = None,
+        begun: deque[float] | None = None,
+    ) -> None:
         self._lock = nullcontext() if lock is None else lock
         self._now = -math.inf
-        self._members: dict[Member, None] = {}
         self.connections = _Connections()
-        self.generations = _Generations()
+        self.generations = _Generations(deque() if begun is None else begun)
         self.left: deque[Member] = deque()
         """Members that are gone; a finaliser, which may take no lock, appends to it."""
 
     # --- members ----------------------------------------------------------------------------------
 
-    def enrol(self, member: Member) -> None:
+    def abandon(self, member: Member, closing: Collection[Grant]) -> list[Member]:
+        """The client of *member* was torn: it has nothing but connections that are *closing*."""
         with self._lock:
-            self._members[member] = None
-
-    def abandon(self, member: Member) -> list[Member]:
-        """The client of *member* was torn: it has nothing but connections that are being closed."""
-        with self._lock:
-            self.connections.wishes.pop(member, None)
-            moved = self.connections.leave(member)
-            return _told(moved + self.generations.forget(member), member)
+            pot = self.connections
+            pot.wishes.pop(member, None)
+            for grant, holder in list(pot.held.items()):
+                if holder is member and grant not in closing:
+                    pot.give_back(grant)
+            moved = pot.leave(member) + self.generations.forget(member)
+            return _told(moved + self._call(self._now), member)
 
     def _forget(self, member: Member) -> list[Member]:
-        self._members.pop(member, None)
         moved = self.connections.forget(member)
         return moved + self.generations.forget(member)
-
-    def unused(self, now: float) -> bool:
-        """Return whether it can be forgotten: nobody is there, and the last minute was quiet."""
-        with self._lock:
-            self._at(now)
-            return not (self._members or self.generations.begun)
 
     def _at(self, now: float) -> tuple[float, list[Member]]:
         """Go to *now*, which other clocks may be ahead of a little; see who went meanwhile."""
@@ -334,10 +335,19 @@ class Quota:
             return _told(found + self._call(now), member)
 
     def look(self, member: Member, now: float) -> list[Member]:
-        """Call whose turn it is, and pass over who did not come."""
+        """
+        Call whose turn it is, and pass over who did not come.
+
+        While *member* waits, all are rung for who hold something, for whom there are news since
+        long perhaps: who cannot be rung for any more is gone, and this is how that is found out.
+        """
         with self._lock:
             now, found = self._at(now)
-            return _told(found + self._call(now), member)
+            told = _told(found + self._call(now), member)
+            holders = [*self.connections.held.values(), *self.generations.held.values()]
+            if any(self.waits(member)):
+                told += [other for other in dict.fromkeys(holders) if other not in (member, *told)]
+            return told
 
     def _call(self, now: float) -> list[Member]:
         return self.connections.call(now) + self.generations.call(now)
@@ -347,6 +357,18 @@ class Quota:
     def waits(self, member: Member) -> tuple[bool, bool]:
         """Return whether *member* is in line for a connection, and for a generation."""
         return member in self.connections.queue, member in self.generations.queue
+
+    def must_wait(self, member: Member, now: float) -> bool:
+        """Return whether *member* is in line for a generation, and its turn has not come."""
+        with self._lock:
+            turn = self.generations.queue.get(member)
+            return turn is not None and not self.may_speak(member, turn.traits, now)
+
+    def may_speak(self, member: Member, traits: Traits, now: float) -> bool:
+        """Return whether *member* would be granted a generation now."""
+        with self._lock:
+            pot = self.generations
+            return pot.room(traits, max(self._now, now)) > pot.ahead(member)
 
     def demand(self, member: Member) -> Demand | None:
         """Return who is first to need a connection that *member* might give up, if anybody is."""
@@ -385,6 +407,11 @@ class Quota:
             held = (self.connections.held, self.generations.held)
             mine, speaking = (sum(who is not member for who in pot.values()) for pot in held)
             return mine, speaking
+
+
+def recent(begun: deque[float], now: float) -> bool:
+    """Return whether there is a request among *begun*, in order, that still counts."""
+    return bool(begun) and begun[-1] + PERIOD > now + _CLOSE
 
 
 def _told(found: Iterable[Member], member: Member) -> list[Member]:

@@ -34,7 +34,7 @@ from ..errors import (
 from ..settings import OnPartial
 from ..text.cutting import speakable
 from . import states
-from .budget import unaffordable
+from .budget import Bill, unaffordable
 from .effects import Agenda, Wake
 from .explain import explain
 from .ledger import AudioLedger, Interruption, TextLog
@@ -99,8 +99,8 @@ class Speech:
         self._interruption: Interruption | None = None
         self._tries = 0
         self._free_tries = 0
-        self.paid = 0
-        """What its retries have cost its route's budget since its last audio."""
+        self.bills: list[Bill] = []
+        """For its retries since something of it was last spoken to its end."""
         self._resumes = 0
         """Times that it broke off after it was heard, and went on."""
         self._seam: tuple[Cut, float] | None = None
@@ -238,6 +238,8 @@ class Speech:
         gen, self.generation = self.generation, None
         self._pool.forget(self)
         if gen is not None:
+            if gen.heard_of:
+                self._pool.spoke(self)
             gen.conn.interrupt(gen, now)
         self._wake()
 
@@ -422,6 +424,11 @@ class Speech:
         return self._ledger.received
 
     @property
+    def under_way(self) -> bool:
+        """Whether some of it is spoken already."""
+        return self._ledger.received > 0 or self._seam is not None
+
+    @property
     def marks(self) -> tuple[Mark, ...]:
         return tuple(self._ledger.marks)
 
@@ -448,6 +455,7 @@ class Speech:
             self.generation_failed(EmptyAudio(msg), now)
             return
         self.generation = None
+        self._pool.spoke(self)
         self._ended_at = now
         self._log.settle()
         self._tries = self._free_tries = 0
@@ -463,11 +471,16 @@ class Speech:
                 self._pool.wait_for_text(self, now)
             self.pump(now)
 
-    def generation_failed(self, error: Error, now: float, *, free: bool = False) -> None:
+    def generation_failed(
+        self, error: Error, now: float, *, free: bool = False, bill: Bill | None = None
+    ) -> None:
         """
         Its generation failed: begin it again if nobody heard any of it, else fail.
 
-        *free* attempts do not count: the request never reached the provider, or the key was old.
+        Args:
+            free: the attempt does not count: the request never reached the provider, or the key
+                was old.
+            bill: what beginning again is paid with, if the same has failed other speeches too.
         """
         gen = self.generation
         assert gen is not None, "only the current generation of a speech fails it"
@@ -484,7 +497,10 @@ class Speech:
         self._tries += not free
         again = repeatable or (error.retryable and self._may_go_on)
         again = again and self._tries < self._pool.settings.retry.attempts
-        if again and not free and not self._pool.pays(self, error):
+        again = again and self._bears(error, now)
+        if again and (refusal := self._pool.refuse(self.plan, now)) is not None:
+            again, error = False, refusal
+        elif again and not free and not self._pool.pays(self, error, bill or Bill()):
             again, error = False, unaffordable(error)
         if again and repeatable:
             self._withdraw(self._ledger.received - gen.base)
@@ -515,11 +531,18 @@ class Speech:
         self.turned_away(error, now)
 
     def turned_away(self, error: Error, now: float) -> None:
-        """There is nothing to wait for on its route."""
+        """There is nothing to wait for on its route; *error* may be what others are told, too."""
+        error = error.copy()
         if (way := self._next_way(error)) is not None:
             self._move(way, None, error, now)
         else:
             self.fail(error, now)
+
+    def _bears(self, error: Error, now: float) -> bool:
+        """Return whether it may wait for as long as the provider asks to be left alone."""
+        wait = error.retry_after or 0.0
+        in_time = self._total_due is None or now + wait < self._total_due
+        return in_time and wait < self._pool.settings.pool.acquire_timeout
 
     def _all_came(self, gen: LiveGeneration) -> bool:
         """Return whether the marks prove that all audio of *gen* is here, without its end."""
@@ -571,11 +594,7 @@ class Speech:
         last = self._ended_at if gen is None else gen.last_frame
         if policy is OnPartial.RESTART:
             cut = Cut(0, 0, approximate=False)
-            self._buffer.clear()
-            played, self._ledger = self._ledger.played, AudioLedger(plan.options.format)
-            self._ledger.played = played
-            self._times.restarted(plan.options.format, self._characters)
-            self._paused = False
+            self._drop_all(plan)
         else:
             cut = self._find_cut(gen)
             back = self._ledger.received - cut.keep
@@ -590,6 +609,16 @@ class Speech:
         self._seam = self._last_seam = (cut, last)
         self._log.restart(plan.cutter, self._ended, at=cut.at)
         self._report("speech.resumed", policy=policy.value, approximate=cut.approximate)
+
+    def _drop_all(self, plan: Plan) -> None:
+        """Drop all audio, for it comes again by *plan*, and keep what has become of it."""
+        if any(chunk.resumed is not None for chunk in self._buffer):
+            self._seam = self._last_seam  # nobody was told
+        self._buffer.clear()
+        played, self._ledger = self._ledger.played, AudioLedger(plan.options.format)
+        self._ledger.played = played
+        self._times.restarted(plan.options.format, self._characters)
+        self._paused = False
 
     def _find_cut(self, gen: LiveGeneration | None) -> Cut:
         if gen is not None:
@@ -635,12 +664,10 @@ class Speech:
             self._break_off(gen, way, now)
         else:
             self._log.restart(way.cutter, self._ended)
-            self._ledger = AudioLedger(way.options.format)
-            self._times.restarted(way.options.format, self._characters)
-            self._buffer.clear()
-            self._paused = False
+            self._drop_all(way)
         self.plan = way
-        self._tries = self.paid = 0
+        self._tries = 0
+        self.bills.clear()
         self.not_before = now
         self._report("speech.rerouted", error=type(error).__name__)
         self._pool.wait_for_text(self, now)

@@ -23,7 +23,6 @@ from ..errors import (
 from .route import Plan
 
 _OF_SOCKETS = (
-    CircuitOpen,
     ConnectError,
     ConnectionLost,
     FirstAudioTimeout,
@@ -39,7 +38,11 @@ def may_help_over_http(error: Error) -> bool:
 
     An upgrade that is refused for good may have been refused by somebody on the way; what else no
     retry would help is the same over HTTP: a certificate, a proxy, a policy of the provider's.
+    Where the route is left alone, what counts is why.
     """
+    if isinstance(error, CircuitOpen):
+        cause = error.__cause__
+        return isinstance(cause, Error) and may_help_over_http(cause)
     if isinstance(error, HandshakeError):
         return True
     return isinstance(error, _OF_SOCKETS) and error.retryable
