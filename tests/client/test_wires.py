@@ -264,3 +264,28 @@ def test_no_caller_waits_for_a_thread_to_start(monkeypatch: pytest.MonkeyPatch) 
             speech.interrupt()
     assert len(began) == 2
     assert all(name.endswith("-clock") for name in began), began
+
+
+def test_a_dial_that_was_given_up_before_it_began_asks_for_no_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its thread would be started for nothing, and the user's code called."""
+    asked: list[str] = []
+
+    def key() -> str:
+        asked.append(threading.current_thread().name)
+        return KEY
+
+    dial, me = _threads.Engine._dial, threading.current_thread()
+
+    def late(engine: _threads.Engine) -> None:
+        if threading.current_thread() is me:  # who closes it: its clock is asleep
+            dial(engine)
+
+    monkeypatch.setattr(_threads.Engine, "_dial", late)
+    client = Client("xai", base_url="ws://127.0.0.1:9", api_key=key, pool=ALONE)
+    speech = client.speak("never")
+    client.close()
+    assert client.pool_stats().size == 0
+    assert speech.outcome is ttsmux.Outcome.FAILED
+    assert not asked

@@ -203,7 +203,9 @@ class Engine:
         while self.dropped:
             owner, speech = self.dropped.popleft()
             self._quietly(owner, functools.partial(owner.interrupt, speech, time.monotonic()))
-        if mux.deadline is not None and mux.deadline <= time.monotonic():
+        with self.lock:
+            due = mux.deadline
+        if due is not None and due <= time.monotonic():
             self._quietly(mux, functools.partial(mux.tick, time.monotonic()))
         return True
 
@@ -241,9 +243,9 @@ class Engine:
         if self.forked:
             return
         self.check()
+        self.closed = True  # first: from now on a step that is torn makes no new Mux
         mux = self.mux
         grace = self.configuration.settings.timeouts.close
-        self.closed = True
         deadline = time.monotonic() + grace + _shared.CLOSE_MARGIN
         ticket = self.step(mux, lambda: mux.close(time.monotonic()))
         self._dial()  # the clock may have left already, and who is not begun does not end

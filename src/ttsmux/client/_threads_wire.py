@@ -63,6 +63,9 @@ class Wire:
 
     def start(self) -> None:
         """Have the writer run; where no thread is to be had, the dial has failed."""
+        if self._given_up:
+            self._failed(connect_timeout(self._dial.timeout))  # nobody is left to hear why
+            return
         try:
             self._engine.start(self.run, f"wire-{self._conn.number}")
         except Exception as exc:
