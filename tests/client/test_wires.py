@@ -257,7 +257,12 @@ def test_no_caller_waits_for_a_thread_to_start(monkeypatch: pytest.MonkeyPatch) 
         start(wire)
 
     monkeypatch.setattr(_threads.Wire, "start", noting)
-    with AsyncSimulator("xai") as sim, threaded(sim.url, interrupt="discard") as client:
+    # What was received to its end would leave the connection to the next one.
+    hangs = [f"stall@request:{n},chunk:1" for n in (1, 2)]
+    with (
+        AsyncSimulator("xai", faults=hangs) as sim,
+        threaded(sim.url, interrupt="discard") as client,
+    ):
         for _ in range(2):
             speech = client.speak(LONG)
             next(speech)
