@@ -137,8 +137,16 @@ def test_fifty_barge_ins_hear_no_stale_byte(
 
 
 @on_every_runtime
-@pytest.mark.parametrize("fault", ["no-ack", "late-ack=100"])
-@pytest.mark.parametrize("barrier", [True, False], ids=["with barrier", "without barrier"])
+@pytest.mark.parametrize(
+    ("fault", "barrier"),
+    [
+        pytest.param("no-ack", True, id="no-ack, with barrier"),
+        pytest.param("late-ack=100", True, id="late-ack, with barrier"),
+        # Not with a late acknowledgement: this simulator refuses text before it, so that what would
+        # be heard of the old speech is chance. The core's planted bugs have that case.
+        pytest.param("no-ack", False, id="no-ack, without barrier"),
+    ],
+)
 def test_it_is_the_barrier_that_keeps_stale_bytes_out(
     runtime: str, fault: str, barrier: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,8 +164,7 @@ def test_it_is_the_barrier_that_keeps_stale_bytes_out(
         monkeypatch.setattr(Connection, "_unowned", lambda *_: None)
 
     async def script(w: World) -> None:
-        # Text that comes before the acknowledgement is refused, and may be refused each time before
-        # any of the old audio is there.
+        # A machine that is busy may sleep through all of the old audio.
         for n in range(3 if barrier else 40):
             take = w.speak()
             take.text = f"turn {n} {LONG}"

@@ -164,11 +164,19 @@ def test_an_interrupted_speech_gives_its_connection_up(runtime: str) -> None:
 
     with AsyncSimulator("sm", rtf=0.02) as sim:
         play(runtime, script, sim)
-        held, most = 0, 0
+        # A server that was told is done with a connection when it likes; the next may come first.
+        held: set[object] = set()
+        most = 0
         for record in sim.log:
-            held += {"dial": 1, "lost": -1}.get(str(record["event"]), 0)
-            most = max(most, held)
-        assert most <= 5, "no more than a key is allowed"
+            match record["event"]:
+                case "dial":
+                    held.add(record["conn"])
+                case "lost":
+                    held.discard(record["conn"])
+                case "close" if record["by"] == "client":
+                    held.discard(record["conn"])
+            most = max(most, len(held))
+        assert 1 < most <= 5, "no more than a key is allowed"
         assert not [record for record in sim.log if record["event"] == "refused"]
 
 

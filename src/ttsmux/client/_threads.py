@@ -250,8 +250,11 @@ class Engine:
     def _dial(self) -> None:
         """Begin the connections that were asked for."""
         while self._dials:
-            with suppress(IndexError):  # another thread may be at it
-                self._dials.popleft().start()
+            try:
+                wire = self._dials.popleft()
+            except IndexError:
+                return  # another thread was at it
+            wire.start()
 
     def _quietly(self, mux: Mux, input: Callable[[], object]) -> None:
         """Run an input that nobody waits for; whatever it raises has reached those it concerns."""

@@ -55,8 +55,8 @@ _ABNF = websocket.ABNF
 # RFC 6455, 1.3: hashed together with the key of the request, it shows that the server understood.
 _ACCEPT = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_CONTROL = 125
-# What TLS was given it takes whole or says nothing, and that it takes anything is what counts.
-_AT_ONCE = 256 * 1024
+# A record of TLS, which says nothing before it has taken all it was given: progress is what counts.
+_AT_ONCE = 16 * 1024
 _NORMAL, _BROKEN, _INVALID, _TOO_BIG, _NO_CODE = 1000, 1002, 1007, 1009, 1005
 
 
