@@ -6,18 +6,20 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
 import attrs
+import msgspec
 
-from ttsmux.simulate.engines.tone import ToneEngine, tags
+from ttsmux.simulate.engines.tone import ToneEngine
 
 RATE = 24000
 HANDSHAKE_MS, TTFA_MS = 300.0, 100.0
@@ -63,17 +65,19 @@ class Server:
         try:
             yield simulated
         finally:
-            seen = self.ask(stop=True)
-            simulated.seen = {name: float(str(value)) for name, value in seen.items()}
+            found = self.ask(stop=True)
+            simulated.seen = msgspec.convert(found["seen"], dict[str, float], strict=False)
+            simulated.said = msgspec.convert(found["said"], dict[int, list[str]], strict=False)
 
 
 @attrs.define
 class Simulated:
-    """A simulator that runs; *seen* is what it counted, once it has ended."""
+    """A simulator that runs; once it has ended, what it counted, and the words of each tag."""
 
     url: str
     voice: str
     seen: dict[str, float] = attrs.field(factory=dict)
+    said: dict[int, list[str]] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -87,15 +91,29 @@ class Row:
     kept: bool | None = None
 
 
-def stale(text: str, audio: bytes) -> int:
-    """Count the bytes from where *audio* leaves what one generation says for *text*."""
-    found = tags(audio[: 2 * RATE], RATE)
-    tag = min(found, default=0)
-    own = ToneEngine().speak(text, voice="", language=None, tag=tag, rate=RATE).pcm
-    same = 0 if not own.startswith(audio) else len(audio)
-    while same < len(audio) and audio.startswith(own[: same + 1]):
-        same += 1
-    return len(audio) - same
+def stale(text: str, audio: bytes, said: Mapping[int, Sequence[str]], rate: int = RATE) -> int:
+    """
+    Count the bytes from where *audio* leaves what one generation says for *text*.
+
+    Which tags that may have is known from the server, by *said*, and not from the audio: the first
+    sounds of all turns are alike but for their tag.
+    """
+    words = text.split()
+    tags = [tag for tag, spoken in said.items() if spoken and spoken == words[: len(spoken)]]
+    speak = ToneEngine().speak
+    heard = (
+        _common(audio, speak(text, voice="", language=None, tag=tag, rate=rate).pcm) for tag in tags
+    )
+    return len(audio) - max(heard, default=0)
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """Return how many bytes two strings have in common at their beginning."""
+    if other.startswith(one):
+        return len(one)
+    return next(
+        (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(other)
+    )
 
 
 def median(values: Sequence[float]) -> float:
@@ -110,16 +128,60 @@ def merged(found: Sequence[dict[str, float]], worst: Sequence[str] = ()) -> dict
     }
 
 
-def arguments(description: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=description)
+def parser(description: str, providers: Sequence[str]) -> argparse.ArgumentParser:
+    def chosen(text: str) -> list[str]:
+        names = text.split(",")
+        if unknown := [name for name in names if name not in providers]:
+            msg = f"no provider is called {unknown[0]!r} here; there are: {', '.join(providers)}"
+            raise argparse.ArgumentTypeError(msg)
+        return names
+
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS)
     parser.add_argument("--check", action="store_true", help="fail where a bound is not kept")
+    parser.add_argument(
+        "--providers",
+        metavar="A,B",
+        type=chosen,
+        default=list(providers),
+        help=f"only these of {', '.join(providers)}",
+    )
+    parser.set_defaults(known=list(providers))
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--out", type=Path, help="a directory for the figures, JSON and Markdown")
+    return parser
+
+
+def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
     if args.check and args.rounds < LEAST_ROUNDS:
         parser.error(f"--check wants at least {LEAST_ROUNDS} rounds")
     return args
+
+
+def command(name: str, args: argparse.Namespace) -> str:
+    """Say how to measure the same again."""
+    words = [f"python -m benchmarks.{name} --rounds {args.rounds}"]
+    if args.providers != args.known:
+        words.append(f"--providers {','.join(args.providers)}")
+    if args.only:
+        words.append(f"--only {shlex.quote(args.only)}")
+    return " ".join(words)
+
+
+def machine(server: Server) -> dict[str, object]:
+    """Say on what it was measured."""
+    return {
+        "python": platform.python_version(),
+        "ttsmux": version("ttsmux"),
+        "websockets": version("websockets"),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "server on another core": server.apart,
+        "load at the end": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+    }
 
 
 def tell(rows: Sequence[Row]) -> Sequence[Row]:
@@ -151,24 +213,16 @@ def finish(name: str, rows: Sequence[Row], server: Server, args: argparse.Namesp
     if not rows:
         print(f"{name}: no case has {args.only!r} in its name")
         sys.exit(args.check)
-    machine = {
-        "python": platform.python_version(),
-        "ttsmux": version("ttsmux"),
-        "websockets": version("websockets"),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count(),
-        "server on another core": server.apart,
-        "load at the end": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
+    measured_on = machine(server)
     said = (
-        f"`python -m benchmarks.{name} --rounds {args.rounds}`: medians over the rounds; "
+        f"`{command(name, args)}`: medians over the rounds; "
         f"handshake {HANDSHAKE_MS:g} ms, TTFA {TTFA_MS:g} ms; "
-        + ", ".join(f"{key} {value}" for key, value in machine.items())
+        + ", ".join(f"{key} {value}" for key, value in measured_on.items())
     )
     shown = f"{said}\n\n{table(rows)}\n"
     print(shown)
     if args.out:
-        figures = {"name": name, "rounds": args.rounds, "machine": machine}
+        figures = {"name": name, "rounds": args.rounds, "machine": measured_on}
         figures |= {"handshake_ms": HANDSHAKE_MS, "ttfa_ms": TTFA_MS}
         figures["rows"] = [attrs.asdict(row) for row in rows]
         args.out.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,8 @@
 Simulators in a process of their own, so that they do not share the client's interpreter or core.
 
 Reads one JSON request a line on standard input and answers each with one line: `{"start": PROVIDER,
-…options}` gives `{"url": …}`, `{"stop": true}` gives what the server saw. An argument names the
-core to stay on.
+…options}` gives `{"url": …}`, `{"stop": true}` gives what the server saw, and what it said under
+which tag. An argument names the core to stay on.
 """
 
 from __future__ import annotations
@@ -11,14 +11,45 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 
 from ttsmux.simulate import Simulator
+from ttsmux.simulate.engines.model import Utterance
+from ttsmux.simulate.engines.tone import ToneEngine
+from ttsmux.simulate.log import Record
+
+
+class Engine(ToneEngine):
+    """Speaks tones, and remembers the words of each tag: of the generation that had it last."""
+
+    def __init__(self) -> None:
+        self.said: dict[int, list[str]] = {}
+
+    def speak(
+        self,
+        text: str,
+        *,
+        voice: str,
+        language: str | None,
+        tag: int,
+        rate: int,
+        first_word: int = 0,
+    ) -> Utterance:
+        before = self.said.get(tag, []) if first_word else []
+        self.said[tag] = [*before, *text.split()]
+        return super().speak(
+            text, voice=voice, language=language, tag=tag, rate=rate, first_word=first_word
+        )
 
 
 def seen(simulator: Simulator) -> dict[str, int]:
-    """Count dials, those that were spoken on, and audio sent after its interruption was read."""
+    """
+    Count what a client did to the server.
+
+    Its dials, those that were spoken on, the most there were at once, those refused, the rules it
+    broke, and the audio sent after its interruption was read.
+    """
     log = simulator.log
-    leased = {record["conn"] for record in log if record["event"] == "generation"}
     late = [
         record
         for record in log
@@ -26,22 +57,42 @@ def seen(simulator: Simulator) -> dict[str, int]:
         and record.get("after_interrupt") is True
         and "audio_bytes" in record["frame"]  # type: ignore[operator]
     ]
-    return {"dials": simulator.dials, "leased": len(leased), "late": len(late)}
+    return {
+        "dials": simulator.dials,
+        "leased": len({record["conn"] for record in log if record["event"] == "generation"}),
+        "at once": most_at_once(log),
+        "refused": sum(record["event"] == "refused" for record in log),
+        "violations": sum(record["event"] == "violation" for record in log),
+        "late": len(late),
+    }
+
+
+def most_at_once(log: Sequence[Record]) -> int:
+    """Return how many connections were open at once at most; a dial is none yet."""
+    open_now, most = set(), 0
+    for record in log:
+        if record["event"] == "open":
+            open_now.add(record["conn"])
+        elif record["event"] == "lost":
+            open_now.discard(record["conn"])
+        most = max(most, len(open_now))
+    return most
 
 
 def main() -> None:
     if sys.argv[1:]:
         os.sched_setaffinity(0, {int(sys.argv[1])})
-    simulator: Simulator | None = None
+    simulator, engine = None, Engine()
     for line in sys.stdin:
         request = json.loads(line)
         if provider := request.pop("start", None):
-            simulator = Simulator(provider, engine="tone", **request).start()
+            engine = Engine()
+            simulator = Simulator(provider, engine=engine, **request).start()
             answer: dict[str, object] = {"url": simulator.url, "voice": simulator.default_voice}
         else:
             assert simulator is not None, "stop follows start"
-            answer = dict(seen(simulator))
             simulator.close()
+            answer = {"seen": seen(simulator), "said": engine.said}
         print(json.dumps(answer), flush=True)
 
 

@@ -96,10 +96,10 @@ OTHERS: dict[str, Callable[[str, Simulated], list[Turn]]] = {
 
 
 def main() -> None:
-    args = harness.arguments(__doc__ or "")
+    args = harness.arguments(harness.parser(__doc__ or "", raw.PROVIDERS))
     rows: list[Row] = []
     with Server() as server:
-        for provider in raw.PROVIDERS:
+        for provider in args.providers:
             if args.only in provider:
                 rows += harness.tell(_measure(provider, server, args.rounds))
         harness.finish("turns", rows, server, args)
@@ -123,7 +123,7 @@ def _values(turns: list[Turn], server: Simulated) -> dict[str, float]:
         "median ms": round(1000 * harness.median(took), 1),
         "worst ms": round(1000 * max(took), 1),
         "stale bytes": sum(
-            harness.stale(TEXT.format(n), heard) for n, (_, heard) in enumerate(turns)
+            harness.stale(TEXT.format(n), heard, server.said) for n, (_, heard) in enumerate(turns)
         ),
         "leased": leased,
         "spares": server.seen["dials"] - leased,

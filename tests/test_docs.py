@@ -18,11 +18,13 @@ from ttsmux.simulate import PROVIDERS, Simulator
 DOCS = Path(__file__).parents[1] / "docs"
 PROGRAM = re.compile(r"^```python\n(import .*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = (
+    "index.md",
     "rest.md",
     "speaking.md",
     "barge-in.md",
     "metrics.md",
     "limits.md",
+    "pool.md",
     "failover.md",
     "networks.md",
 )

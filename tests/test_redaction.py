@@ -23,6 +23,7 @@ import ttsmux
 from ttsmux import redaction
 from ttsmux.adapter import Handshake
 from ttsmux.client import _shared
+from ttsmux.errors import AuthError, ConnectionLost, Error, RemoteProtocolError
 from ttsmux.redaction import LOGGERS, MASK, Carried
 from ttsmux.simulate import AsyncSimulator, Simulator
 
@@ -314,6 +315,148 @@ def test_a_gap_beside_something_else_is_no_secret(log: Kept) -> None:
     for one in said:
         logging.getLogger("websocket").debug(one)
     assert log.said == [*said[:3], f"{MASK}...coal", *said[4:]], carried
+
+
+# --- what a peer repeats --------------------------------------------------------------------------
+
+
+def cleaned(error: Error, *secrets: str) -> str:
+    """Clean *error*; return its sentence."""
+    Carried(secrets or (KEY,)).clean(error)
+    return str(error)
+
+
+def test_a_key_in_an_error_is_masked_wherever_it_is() -> None:
+    """In its sentence, its arguments, its attributes and its notes; what is ours stays."""
+    error = ConnectionLost(f"no: {KEY}", code=1008, reason=KEY, provider="xai", retry_after=2.0)
+    error.add_note(f"about {KEY}")
+    error.details = {"sent": [KEY]}  # type: ignore[attr-defined]
+    assert cleaned(error) == f"xai: no: {MASK}"
+    assert error.args == (f"no: {MASK}",)
+    assert (error.code, error.reason, error.provider, error.retry_after) == (1008, MASK, "xai", 2.0)
+    assert error.__notes__ == [f"about {MASK}"]
+    assert KEY not in repr(vars(error))
+    assert type(error.copy()) is ConnectionLost and KEY not in repr(error.copy().args)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *(ODD, quote(ODD, safe=""), quote(ODD), json.dumps(ODD), repr(ODD), repr(json.dumps(ODD))),
+        *(ODD.upper(), quote(ODD).lower(), json.dumps(ODD).replace("/", r"\/")),
+        *(" ".join(ODD.split()), "word " * 3 + ODD),
+    ],
+)
+def test_every_spelling_in_an_error_is_masked(form: str) -> None:
+    found = cleaned(ConnectionLost(f"<{form}>"), ODD).lower()
+    for part in ("rd/1", "rd%2f1", "ss+", "p@ss", "p%40"):
+        assert part not in found
+
+
+@pytest.mark.parametrize("size", range(8, len(KEY)))
+def test_a_key_that_was_cut_off_is_masked(size: int) -> None:
+    """Words of a peer's have a length, and there may be more of ours behind them."""
+    found = cleaned(ConnectionLost(f"the connection ended (bad key {KEY[:size]})"))
+    assert found == f"the connection ended (bad key {MASK})"
+
+
+def test_two_keys_that_begin_alike_are_masked_whole() -> None:
+    """The longer one leaves nothing of the other."""
+    keys = ("sk-live-12345678-abcdef", "sk-live-1234-rest-of-it")
+    assert cleaned(ConnectionLost(" ".join(keys)), *keys) == f"{MASK} {MASK}"
+
+
+def test_other_words_of_a_peer_stay() -> None:
+    """Also those that begin as a key does, for a bit."""
+    words = f"canary birds sing, {KEY[:7]}, and {KEY[10:]} is behind it... so"
+    assert cleaned(ConnectionLost(words)) == words
+
+
+def test_a_header_that_is_read_as_something_else_is_masked() -> None:
+    """With spaces that a line has not, or in another encoding; as our sentences have it."""
+    value = "Tok\u00e9n  of\xa0somebody"
+    for heard in ("Tok\u00e9n of somebody", "Tok\ufffdn of\ufffdsomebody"):
+        assert cleaned(ConnectionLost(f"not {heard}!"), value) == f"not {MASK}!"
+
+
+def test_an_exception_of_somebody_elses_that_shows_a_key_becomes_a_note() -> None:
+    """It is not changed, for it may be kept elsewhere; what it says is still told."""
+    theirs = LookupError(f"no {KEY}")
+    error = AuthError("no key")
+    error.__cause__ = error.__context__ = theirs
+    cleaned(error)
+    assert error.__cause__ is None and error.__context__ is None
+    assert error.__notes__ == [f"it came of LookupError: no {MASK}"]
+    assert theirs.args == (f"no {KEY}",)
+
+
+def with_cause(exc: BaseException, cause: BaseException) -> BaseException:
+    exc.__cause__ = cause
+    return exc
+
+
+class Mute(Exception):
+    """Cannot be told."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+def hiding() -> Exception:
+    exc = ValueError("nothing to see")
+    exc.document = KEY  # type: ignore[attr-defined]
+    return exc
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        UnicodeDecodeError("utf-8", KEY.encode() + b"\xff", 33, 34, "invalid start byte"),
+        with_cause(ValueError("well"), LookupError(KEY)),
+        ExceptionGroup("several", [ValueError("well"), LookupError(KEY)]),
+        with_cause(ValueError("well"), ConnectionLost("", reason=KEY)),
+        hiding(),
+    ],
+)
+def test_a_key_is_found_anywhere_in_an_exception(theirs: BaseException) -> None:
+    """In its arguments, its attributes, and what led to it."""
+    error = with_cause(RemoteProtocolError("unreadable"), theirs)
+    assert isinstance(error, Error)
+    cleaned(error)
+    assert error.__cause__ is None
+    assert KEY not in repr(error.__notes__)
+
+
+def test_an_exception_without_a_key_stays_the_cause() -> None:
+    """Without its traceback, and even if it goes in a circle, or cannot be told."""
+    first, error = ValueError("well"), RemoteProtocolError("unreadable")
+    first.__context__, error.__cause__ = with_cause(Mute(), first), first
+    ours = ConnectionLost(f"no: {KEY}")
+    ours.__cause__, first.__cause__ = error, None
+    try:
+        raise first
+    except ValueError:
+        cleaned(ours)
+    assert ours.__cause__ is error and error.__cause__ is first
+    assert first.__traceback__ is None
+
+
+def test_errors_that_led_to_each_other_are_all_cleaned() -> None:
+    """Each once, also in a circle."""
+    one, two = ConnectionLost(f"one {KEY}"), ConnectionLost(f"two {KEY}")
+    one.__cause__, two.__context__ = two, one
+    cleaned(one)
+    assert (str(one), str(two)) == (f"one {MASK}", f"two {MASK}")
+
+
+def test_who_carries_nothing_changes_nothing() -> None:
+    """Not even a traceback."""
+    with pytest.raises(RemoteProtocolError) as caught:
+        raise RemoteProtocolError("unreadable")
+    Carried().clean(caught.value)
+    assert caught.value.__traceback__ is not None
 
 
 # --- in the middle of everything ------------------------------------------------------------------

@@ -58,8 +58,10 @@ def test_a_deadline_is_no_more_than_a_month(name: str, value: float) -> None:
         (PoolLimits, "max_generations", 0, "1 or more"),
         (PoolLimits, "reconnect_jitter", -1, "0 seconds or more"),
         (RetryPolicy, "attempts", 0, "1 or more"),
+        (RetryPolicy, "switch_after", 0, "1 or more"),
         (RetryPolicy, "budget", -1, "0 or more"),
         (RetryPolicy, "breaker_failures", 0, "1 or more"),
+        (RetryPolicy, "breaker_after", -1, "0 seconds or more"),
         (RetryPolicy, "breaker_base", 0, "more than 0 seconds"),
         (RetryPolicy, "breaker_cap", float("inf"), "at most 2592000 seconds"),
         (RetryPolicy, "base", 0, "more than 0 seconds"),
@@ -83,10 +85,12 @@ SECONDS = [
     *((PoolLimits, name) for name in ("acquire_timeout", "max_idle", "max_age")),
     (PoolLimits, "reconnect_jitter"),
     *((RetryPolicy, name) for name in ("base", "cap", "breaker_base", "breaker_cap")),
+    (RetryPolicy, "breaker_after"),
 ]
 COUNTS = [
     *((PoolLimits, name) for name in ("max_size", "min_idle", "max_waiting", "max_generations")),
     *((RetryPolicy, name) for name in ("attempts", "resumes", "budget", "breaker_failures")),
+    (RetryPolicy, "switch_after"),
 ]
 OTHERS = [(RetryPolicy, "on_partial")]
 OFF = [(RetryPolicy, "budget"), (RetryPolicy, "breaker_failures")]

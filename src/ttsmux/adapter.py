@@ -216,6 +216,12 @@ class Traits:
     key_variable: str
     key_required: bool = True
 
+    @property
+    def opens_ahead(self) -> bool:
+        """Whether there is anything to open before there is something to say."""
+        # An HTTP request, which serves once and bears no pings, is not there before its text.
+        return self.reusable or self.ping is not None
+
 
 # --- what goes in ---------------------------------------------------------------------------------
 

@@ -21,7 +21,13 @@ _G711_RATE = 8000
 
 @attrs.frozen
 class AudioFormat:
-    """An encoding and a sample rate, such as ``pcm_24000``."""
+    """
+    An encoding and a sample rate, such as ``pcm_24000``.
+
+    Attributes:
+        encoding: ``"pcm"``, ``"mulaw"`` or ``"alaw"``.
+        rate: samples a second.
+    """
 
     encoding: str
     rate: int
@@ -47,6 +53,7 @@ class AudioFormat:
 
     @property
     def name(self) -> str:
+        """As `parse` reads it."""
         return f"{self.encoding}_{self.rate}"
 
     @property
@@ -94,6 +101,7 @@ class Mark:
         start: seconds from the start of the speech.
         stop: seconds from the start of the speech; equal to *start* where the provider does not
             say.
+        kind: whether *text* is a word or a character.
     """
 
     text: str
@@ -144,6 +152,7 @@ class AudioChunk:
 
     @property
     def seconds(self) -> float:
+        """How long it plays."""
         return len(self.data) / self.format.byte_rate
 
     def __repr__(self) -> str:

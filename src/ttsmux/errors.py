@@ -327,7 +327,11 @@ class SlowConsumer(Error):
 
 
 class CircuitOpen(Error):
-    """The provider failed too often just now; nothing is tried before `retry_after`."""
+    """
+    The provider failed too often just now; nothing is tried before `retry_after`.
+
+    `__cause__` is the last of those failures.
+    """
 
     default_retryable = True
 
@@ -367,3 +371,12 @@ def without_frames(exc: _E) -> _E:
         if isinstance(one, BaseExceptionGroup):
             todo += one.exceptions
     return exc
+
+
+def place_of(exc: BaseException) -> str:
+    """Return the file and the line that raised *exc*, for where its traceback may not stay."""
+    frame = exc.__traceback__
+    assert frame is not None, "it was raised"
+    while frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"

@@ -11,6 +11,10 @@ was logged without its middle. It knows no patterns and touches nothing else. A 
 only if it would be logged.
 
 ``ttsmux.redaction.remove()`` takes the filter off for good, ``install()`` puts it back.
+
+A peer may repeat what it was sent: in the body of a refusal, in an error, in the reason of a close.
+So the core has each error that comes of a peer's words cleaned by `Carried.clean`, of the client's
+own secrets. That is always done.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ import urllib.parse
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
+
+from .errors import Error, without_frames
 
 __all__ = ["LOGGERS", "MASK", "Carried", "install", "remove"]
 
@@ -45,6 +51,13 @@ _SHORTEST = 4
 """Characters; what is shorter would be found all over the place, and is no secret."""
 _GAP = "..."
 """What ``websockets`` writes for the middle of a long message."""
+_CUT = 8
+"""
+Characters of the beginning of a secret that are masked in a peer's words without the rest of it.
+Those words are cut off at some length, and a secret may be in the middle of it.
+"""
+_OURS = frozenset({"provider", "phase"})
+"""Attributes of an error that no peer has a say in."""
 _FETCHED = 8
 """Keys remembered of a callable that gives another one each time."""
 _MADE = 32
@@ -76,6 +89,112 @@ class Carried:
     @property
     def secrets(self) -> tuple[str, ...]:
         return (*self._fixed, *self._fetched.copy(), *dict.fromkeys(self._made.copy()))
+
+    def clean(self, error: Error) -> None:
+        """
+        Mask what this client carries in *error*, and in those of ours that led to it.
+
+        That is in its sentence, its arguments and its attributes. An exception of somebody else's
+        is not changed: one that shows a secret is left out of the chain, and what it says becomes a
+        note. None keeps its traceback, for the peer's message is in the variables of the frames.
+        """
+        if forms := _forms_of(self.secrets):
+            _Cleaner(forms).clean(without_frames(error))
+
+
+class _Cleaner:
+    """Cleans one error of *forms*."""
+
+    def __init__(self, forms: list[str]) -> None:
+        self._forms = forms
+        self._begun: dict[str, list[str]] = {}
+        """By how they begin."""
+        self._seen: set[int] = set()
+        seen = {_folded(one) for form in forms for one in (form, *_garbled(form))}
+        for form in seen:
+            if len(form) >= _SHORTEST:
+                self._begun.setdefault(form[:_SHORTEST], []).append(form)
+
+    def clean(self, error: Error) -> None:
+        if id(error) in self._seen:
+            return
+        self._seen.add(id(error))
+        held = vars(error)
+        held.update({name: self._clean(held[name]) for name in held.keys() - _OURS})
+        error.args = tuple(self._clean(value) for value in error.args)
+        for link in ("__context__", "__cause__"):  # in this order: a cause hides the other one
+            led = getattr(error, link)
+            if isinstance(led, Error):
+                self.clean(led)
+            elif led is not None and self._shows(led, set()):
+                setattr(error, link, None)
+                note = f"it came of {type(led).__name__}: {self._masked(_said(led))}"
+                if note not in getattr(error, "__notes__", ()):
+                    error.add_note(note)
+
+    def _clean(self, value: object) -> object:
+        if isinstance(value, str):
+            return self._masked(value)
+        if isinstance(value, list):  # of notes
+            return [self._clean(one) for one in value]
+        masked = self._masked(shown := _repr(value))
+        return value if masked == shown else masked
+
+    def _shows(self, exc: BaseException, seen: set[int]) -> bool:
+        """Return whether *exc*, or what led to it, has a secret in it."""
+        if id(exc) in seen:
+            return False
+        seen.add(id(exc))
+        if any(self._masked(told) != told for told in (_said(exc), _repr(exc), _repr(vars(exc)))):
+            return True
+        led: list[BaseException | None] = [exc.__cause__, exc.__context__]
+        if isinstance(exc, BaseExceptionGroup):
+            led += exc.exceptions
+        return any(one is not None and self._shows(one, seen) for one in led)
+
+    def _masked(self, text: str) -> str:
+        """Mask each part of *text* that is a secret or begins one, in capitals or not."""
+        low, found, i = _folded(text), [], 0
+        while i < len(text):
+            forms = self._begun.get(low[i : i + _SHORTEST], ())
+            size = max((self._size(low, i, form) for form in forms), default=0)
+            found.append(MASK if size else text[i])
+            i += size or 1
+        masked = "".join(found)
+        return _masked_beside_gaps(masked, self._forms) if _GAP in masked else masked
+
+    def _size(self, low: str, i: int, form: str) -> int:
+        same = itertools.takewhile(
+            lambda both: both[0] == both[1], zip(low[i:], form, strict=False)
+        )
+        size = sum(1 for _ in same)
+        return size if size >= min(len(form), _CUT) else 0
+
+
+def _folded(text: str) -> str:
+    """Return *text* without capitals, as long as it was."""
+    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+
+
+def _garbled(form: str) -> tuple[str, ...]:
+    """Return *form* as a line that people can read, and as read in an encoding it is not in."""
+    line = "".join(char if char.isprintable() else " " for char in form)
+    sent = form.encode("latin-1", "replace").decode(errors="replace")
+    return " ".join(line.split()), " ".join(sent.split())
+
+
+def _said(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception:
+        return ""
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return ""
 
 
 _numbers = itertools.count()
@@ -140,7 +259,10 @@ def install_unless_removed() -> None:
 def _forms() -> list[str]:
     """Return everything to be masked, in all its spellings, the longest first."""
     clients = (ref() for ref in list(_all.values()))
-    secrets = {secret for one in clients if one is not None for secret in one.secrets}
+    return _forms_of({secret for one in clients if one is not None for secret in one.secrets})
+
+
+def _forms_of(secrets: Iterable[str]) -> list[str]:
     forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _spellings(secret)}
     return sorted(forms, key=len, reverse=True)
 
@@ -150,8 +272,10 @@ def _spellings(secret: str) -> tuple[str, ...]:
     return (
         secret,
         urllib.parse.quote(secret, safe=""),
+        urllib.parse.quote(secret),
         urllib.parse.quote_plus(secret),
         json.dumps(secret)[1:-1],
+        json.dumps(secret)[1:-1].replace("/", r"\/"),
         repr(secret)[1:-1],
         repr(json.dumps(secret))[2:-2],
     )

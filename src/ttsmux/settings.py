@@ -117,21 +117,21 @@ class Timeouts:
     """Deadlines in seconds, of a month at most. Nothing in ttsmux waits without one."""
 
     dial: float = attrs.field(default=5.0, validator=_seconds)
-    """From DNS to ready, one budget."""
+    """From DNS to ready, one budget; else `ConnectTimeout`."""
     send: float = attrs.field(default=10.0, validator=_seconds)
-    """A peer that takes no bytes for so long is lost."""
+    """A peer that takes no bytes for so long is lost: `ConnectionLost`."""
     first_audio: float = attrs.field(default=5.0, validator=_seconds)
-    """The provider owes audio and gave none."""
+    """The provider owes audio and gave none: `FirstAudioTimeout`."""
     gap: float = attrs.field(default=3.0, validator=_seconds)
-    """The provider owes more audio, beyond what is received and not yet due."""
+    """The provider owes more audio, beyond what is received and not yet due: `StallTimeout`."""
     release: float = attrs.field(default=10.0, validator=_seconds)
-    """Output has ended, but the slot is not free."""
+    """Output has ended, but the slot is not free; the connection is given up."""
     pong: float = attrs.field(default=10.0, validator=_seconds)
-    """A ping is out and nothing at all came back."""
+    """A ping is out and nothing at all came back; the connection is lost."""
     close: float = attrs.field(default=1.0, validator=_seconds)
     """The peer's half of a closing handshake; then the wire is cut."""
     total: float | None = attrs.field(default=None, validator=validators.optional(_seconds))
-    """From `speak()` to the last audio received; off unless asked for."""
+    """From `speak()` to the last audio received, else `DeadlineExceeded`; off unless asked for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -148,7 +148,10 @@ class PoolLimits:
     max_waiting: int | None = attrs.field(default=None, validator=validators.optional(_positive))
     """Speeches that may wait for a seat; one more fails with `PoolFull`. None: no limit."""
     acquire_timeout: float = attrs.field(default=10.0, validator=_seconds)
-    """Seconds a speech with text to send waits for a seat."""
+    """
+    Seconds a speech with text to send waits for a seat, else `PoolTimeout`. Once it has failed for
+    so long, without any audio, it is not tried again.
+    """
     max_idle: float | None = attrs.field(default=None, validator=validators.optional(_seconds))
     """Seconds a connection may lie idle. None: the provider's own limit, with a margin."""
     max_age: float | None = attrs.field(default=None, validator=validators.optional(_seconds))
@@ -204,7 +207,10 @@ class KeyLimits:
     """
 
     connections: int | None = attrs.field(default=None, validator=validators.optional(_positive))
-    """Sockets at once, those being dialled or closed included. None: what the adapter knows."""
+    """
+    Sockets, and requests over HTTP, at once; those being dialled or closed included. None: what the
+    adapter knows.
+    """
     generations: int | None = attrs.field(default=None, validator=validators.optional(_positive))
     """Speeches at once, as the provider counts them: until it lets go of them. None: the same."""
     requests_per_minute: int | None = attrs.field(
@@ -224,22 +230,35 @@ class RetryPolicy:
     budget that retries are paid from, and a circuit breaker.
     """
 
-    attempts: int = attrs.field(default=3, validator=_positive)
-    """Times a speech is tried in all; failed dials that it waited for count."""
+    attempts: int = attrs.field(default=10, validator=_positive)
+    """
+    Times a speech is tried in all; failed dials that it waited for count. Once it has failed for
+    `PoolLimits.acquire_timeout` seconds it is not tried again. Of a provider that fails every
+    second time, ten tries leave one speech of a thousand unspoken; seven would leave eight.
+    """
+    switch_after: int = attrs.field(default=3, validator=_positive)
+    """
+    The same, where there is another route that may help: then it goes there. And where the provider
+    ends without any audio, for that text may never have any.
+    """
     base: float = attrs.field(default=0.05, validator=_seconds)
     cap: float = attrs.field(default=2.0, validator=_seconds)
     """Before retry *i* (from 0) the wait is uniform in [0, min(cap, base · 2^i)] seconds."""
     budget: int | None = attrs.field(default=500, validator=_unless_none(_natural))
     """
     Tokens that retries are paid from: 14 after a failure, 5 where the provider asked for fewer
-    requests. What is spoken in the end gives back what its retries cost, or 1 where there were
-    none. Without enough of them a failure is final. None: retries cost nothing.
+    requests; once, if it has failed several speeches. What is spoken to its end, or interrupted
+    while it is heard, gives back what its retries cost, or 1 where there were none. Without enough
+    of them a failure is final. None: retries cost nothing.
     """
-    breaker_failures: int | None = attrs.field(default=5, validator=_unless_none(_positive))
+    breaker_failures: int | None = attrs.field(default=20, validator=_unless_none(_positive))
     """
     Failures of the provider's in a row after which nothing is tried for a while, and speeches go to
-    the next route or fail with `CircuitOpen`. None: never.
+    the next route or fail with `CircuitOpen`. The same voice over HTTP is one only if the last of
+    those failures may be of WebSockets alone. None: never.
     """
+    breaker_after: float = attrs.field(default=20.0, validator=_wait)
+    """Seconds of nothing but failures after which five of them are enough for that."""
     breaker_base: float = attrs.field(default=2.0, validator=_seconds)
     breaker_cap: float = attrs.field(default=60.0, validator=_seconds)
     """
@@ -276,6 +295,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
+        """Return the key itself."""
         return self._value
 
     def __repr__(self) -> str:

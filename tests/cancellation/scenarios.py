@@ -7,7 +7,8 @@ a point costs one whole run, and what matters is where a scenario waits, not for
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,34 @@ import anyio.lowlevel
 import attrs
 
 import ttsmux
+from tests.cancellation.probes import BOUND
 from tests.scenarios.stage import KEY, RATE, sound
-from ttsmux import XAI, AsyncClient, AsyncSpeech, Gradium, Outcome, PoolLimits
+from ttsmux import (
+    XAI,
+    AsyncClient,
+    AsyncSpeech,
+    Client,
+    ElevenLabs,
+    Gradium,
+    KeyLimits,
+    Outcome,
+    PoolLimits,
+)
 from ttsmux.adapter import Adapter
 from ttsmux.simulate import AsyncSimulator
 from ttsmux.simulate.engines.tone import decode_text
+from ttsmux.simulate.simulator import create_provider
 
 PROVIDERS = ("gradium", "xai")
 """One that shares a connection and mutes by id, one that does neither."""
+LISTING = ("elevenlabs", "xai")
+"""Two that list their voices, one of them by the page."""
 TEXT = "a b"
 """Two words, seven chunks."""
 NEXT = "z"
 _NO_SPARES = PoolLimits(min_idle=0)
+MANY = KeyLimits(connections=50)
+"""Never reached: there is a limit, so what is held of it is counted."""
 
 Body = Callable[["Act"], Coroutine[Any, Any, None]]
 
@@ -48,9 +65,9 @@ class Scenario:
 SCENARIOS: list[Scenario] = []
 
 
-def scenario(**client: Any) -> Callable[[Body], Body]:
+def scenario(providers: Sequence[str] = PROVIDERS, **client: Any) -> Callable[[Body], Body]:
     def add(body: Body) -> Body:
-        SCENARIOS.extend(Scenario(body.__name__, name, body, client) for name in PROVIDERS)
+        SCENARIOS.extend(Scenario(body.__name__, name, body, client) for name in providers)
         return body
 
     return add
@@ -60,7 +77,16 @@ def adapter_for(provider: str, voice: str, seats: int | None = None) -> Adapter:
     """Make it here: to look for it by name takes as long as a whole speech."""
     if provider == "xai":
         return XAI()
+    if provider == "elevenlabs":
+        return ElevenLabs(voice=voice)
     return Gradium(voice=voice) if seats is None else Gradium(voice=voice, seats=seats)
+
+
+def simulated(provider: str) -> dict[str, Any]:
+    """Return what a simulator is told for its voices to be more than a page."""
+    if provider != "elevenlabs":
+        return {}
+    return {"voices": (create_provider(provider, {}).default_voice, *map(str, range(150)))}
 
 
 class Act:
@@ -78,7 +104,7 @@ class Act:
         self.client = self.make_client()
 
     def make_client(self, **changes: Any) -> AsyncClient:
-        settings = {"pool": _NO_SPARES, **self.scenario.client, **changes}
+        settings = {"pool": _NO_SPARES, "limits": MANY, **self.scenario.client, **changes}
         seats = 1 if settings["pool"].max_size == 1 else None
         adapter = adapter_for(self.scenario.provider, self.sim.default_voice, seats)
         client = AsyncClient(adapter, base_url=self.sim.url, api_key=KEY, **settings)
@@ -110,6 +136,12 @@ class Act:
                 yield piece + " "
         finally:
             self.sources[mine] = True
+
+
+def held(client: Client | AsyncClient) -> tuple[int, int]:
+    """Return how many connections and generations its key has, those of torn Muxes included."""
+    (member,) = {one for one in client._engine.mux.members if one is not None}
+    return len(member.quota.connections.held), len(member.quota.generations.held)
 
 
 def check(audio: bytes, text: str) -> None:
@@ -233,6 +265,35 @@ async def closed_while_speaking(act: Act) -> None:
     except ttsmux.ClosedError:
         return
     raise AssertionError("a speech outlived its client")
+
+
+@scenario()
+async def drained(act: Act) -> None:
+    """One speech is read meanwhile, one afterwards. Cancelled, it closes all the same."""
+    client = act.make_client()
+    meanwhile, later = client.speak("a"), client.speak("b")
+
+    async def read() -> None:
+        with suppress(ttsmux.ClosedError):  # who drains is cancelled first, and closes
+            await act.hear(meanwhile, "a")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        try:
+            assert await client.drain(timeout=BOUND)
+        finally:
+            assert client._engine.closed, "what drains and is not closed takes nothing for ever"
+            assert client.pool_stats().size == 0, client.pool_stats()
+    assert meanwhile.outcome is Outcome.COMPLETED, meanwhile
+    await act.hear(later, "b")
+
+
+@scenario(LISTING)
+async def voices(act: Act) -> None:
+    """Asked for twice: the second time over a connection that is open."""
+    for _ in range(2):
+        found = [one.id for one in await act.client.voices(timeout=BOUND)]
+        assert act.sim.default_voice in found, found
 
 
 @scenario()

@@ -16,7 +16,7 @@ After each one:
 
 * the scenario has ended cancelled, within a bound;
 * the next speech on the same client is complete and byte-exact;
-* every seat is free again, and nobody waits;
+* every seat is free again, nobody waits, and of its key the client has what is open and no more;
 * closing leaves no task, thread or socket, here or at the server;
 * nothing was said that should not be: no exception without an owner, no warning but the documented
   one about a speech that was dropped half-way, no fault in the client's own log.
@@ -58,7 +58,16 @@ from tests.cancellation.probes import (
     TrioProbe,
     Who,
 )
-from tests.cancellation.scenarios import NEXT, SCENARIOS, TEXT, Act, Scenario, check
+from tests.cancellation.scenarios import (
+    NEXT,
+    SCENARIOS,
+    TEXT,
+    Act,
+    Scenario,
+    check,
+    held,
+    simulated,
+)
 from ttsmux import AsyncSpeech, PoolStats
 from ttsmux.core import connection
 from ttsmux.core.states import SpeechState
@@ -242,6 +251,7 @@ class ClientSweep(Sweep):
                     raise Fault(f"files are left: {left}")
                 await self._read_on(act, probe.aim)
                 await self._used_again(act)
+                await self._nothing_held(act)
             finally:
                 with anyio.move_on_after(BOUND) as bound:
                     for client in act.clients:
@@ -249,6 +259,7 @@ class ClientSweep(Sweep):
                         assert client.pool_stats().size == 0, client.pool_stats()
             if bound.cancelled_caught:
                 raise Fault("aclose() hangs")
+            assert held(client) == (0, 0), "closed clients still have something of their key"
             sources = act.sources
             await until(lambda: all(sources), "a source of text was not closed")
             del act, client
@@ -288,6 +299,18 @@ class ClientSweep(Sweep):
             return stats.size == stats.idle and stats.seats_free == due and not stats.waiting
 
         await until(rests, lambda: f"the pool does not come to rest: {client.pool_stats()}")
+        if client._engine.askers:
+            raise Fault("a question that nobody waits for was not called off")
+
+    async def _nothing_held(self, act: Act) -> None:
+        """Of its key the client has what is open, and the others that are closed have nothing."""
+        client, *others = act.clients
+        for other in others:
+            await other.aclose()
+        await until(
+            lambda: held(client) == (client.pool_stats().size, 0),
+            lambda: f"{held(client)} of the key are held: {client.pool_stats()}",
+        )
 
 
 def _things() -> _leaks.Snapshot:
@@ -321,7 +344,8 @@ def sweep(
     watched_for, connection._WATCH_FOR = connection._WATCH_FOR, 0.01  # it would cost 15 s in all
     try:
         # A chunk every 1.6 ms: most of them are waited for, one at a time.
-        with AsyncSimulator(scenario.provider, engine="tone", rtf=0.02) as sim:
+        more = simulated(scenario.provider)
+        with AsyncSimulator(scenario.provider, engine="tone", rtf=0.02, **more) as sim:
             return ClientSweep(scenario, backend, sim, patience).run(who, points)
     finally:
         connection._WATCH_FOR = watched_for

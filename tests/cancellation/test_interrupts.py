@@ -4,9 +4,10 @@ A KeyboardInterrupt at the steps that the main thread takes in the client and in
 A step is a line that is about to run, called by the lines that it is called by. Each scenario is
 watched a few times; then a trace function raises the interrupt at one step a run: at each of the
 shell's, and in the core at each line for each line that calls it. ``--every-step`` leaves none out,
-also where a line runs again and again: 18,000 runs. The interrupt must come out at the caller;
-whoever reads in another thread gets an answer; the client speaks on; and `close()` leaves nothing.
-What is traced runs in a thread of its own, so that it may hang.
+also where a line runs again and again: tens of thousands of runs. The interrupt must come out at
+the caller; whoever reads in another thread gets an answer; the client speaks on, and has no more of
+its key than what is open; and `close()` leaves nothing. What is traced runs in a thread of its own,
+so that it may hang.
 """
 
 from __future__ import annotations
@@ -27,17 +28,28 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
+import anyio
 import attrs
 import pytest
 
 import ttsmux
 from tests import _leaks
 from tests._totals import Entry
-from tests.cancellation.scenarios import NEXT, PROVIDERS, TEXT, adapter_for, check
+from tests.cancellation.scenarios import (
+    LISTING,
+    MANY,
+    NEXT,
+    PROVIDERS,
+    TEXT,
+    adapter_for,
+    check,
+    held,
+    simulated,
+)
 from tests.scenarios.stage import KEY
-from ttsmux import Client, Error, PoolLimits
+from ttsmux import AsyncClient, Client, Error, PoolLimits
 from ttsmux.core import connection
-from ttsmux.simulate import Simulator
+from ttsmux.simulate import AsyncSimulator, Simulator
 
 T = TypeVar("T")
 
@@ -46,9 +58,12 @@ pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(ttsmux.__file__).parent
 SHELL = {
-    str(ROOT / "client" / name)
-    for name in ("sync.py", *(f"_threads{part}.py" for part in ("", "_bells", "_feeder", "_wire")))
-} | {str(ROOT / "client" / "_shared.py")}
+    str(ROOT / "client" / f"{name}.py") for name in ("sync", "aio", "_shared", "_threads", "_tasks")
+} | {
+    str(ROOT / "client" / f"_{kind}_{part}.py")
+    for kind in ("threads", "tasks")
+    for part in ("asker", "bells", "feeder", "wire")
+}
 TRACED = tuple(str(ROOT / name) + "/" for name in ("client", "core"))
 RECORDED = 3
 """How often a scenario is watched before: who is faster is not always the same."""
@@ -94,9 +109,10 @@ class Act:
     """One run: a client, and threads that read beside the main one."""
 
     def __init__(self, provider: str, sim: Simulator) -> None:
+        self.default_voice = sim.default_voice
         adapter = adapter_for(provider, sim.default_voice)
         pool = PoolLimits(min_idle=0)
-        self.client = Client(adapter, base_url=sim.url, api_key=KEY, pool=pool)
+        self.client = Client(adapter, base_url=sim.url, api_key=KEY, pool=pool, limits=MANY)
         self.readers: list[threading.Thread] = []
         self.answers: list[bytes | Error] = []
 
@@ -185,6 +201,24 @@ def interrupted_elsewhere(act: Act) -> None:
     assert isinstance(audio, bytes)
 
 
+def drained(act: Act) -> None:
+    """One speech is read meanwhile, one afterwards."""
+    act.read_elsewhere(act.client.speak("a"))
+    later = act.client.speak("b")
+    assert act.client.drain(timeout=BOUND)
+    check(later.read(), "b")
+    (audio,) = act.join()
+    assert isinstance(audio, bytes)
+    check(audio, "a")
+
+
+def voices(act: Act) -> None:
+    """Asked for twice: the second time over a connection that is open."""
+    for _ in range(2):
+        found = [one.id for one in act.client.voices(timeout=BOUND)]
+        assert act.default_voice in found, found
+
+
 SCENARIOS = (
     read_again,
     interrupted_elsewhere,
@@ -193,10 +227,19 @@ SCENARIOS = (
     barge_in,
     from_an_iterable,
     prewarmed_and_closed,
+    drained,
+    voices,
 )
+CLOSING = (prewarmed_and_closed, drained)
+"""After which the client may be closed, and says nothing more."""
+PLAYED = [
+    (provider, scenario)
+    for scenario in SCENARIOS
+    for provider in (LISTING if scenario is voices else PROVIDERS)
+]
 PARTS = 3
 """Tests that the core is shared out to, so that several processes may strike it."""
-WHOLE = (len(SCENARIOS) + PARTS) * len(PROVIDERS)
+WHOLE = len(PLAYED) + PARTS * len(PROVIDERS)
 ENOUGH = 3_000
 """Interrupts below which the sweep is not worth its name."""
 
@@ -250,7 +293,7 @@ class Hook:
     def _step(self, frame: FrameType) -> Step:
         stack: list[Line] = []
         each: FrameType | None = frame
-        while each is not None and each.f_code is not play.__code__:
+        while each is not None and each.f_code not in (play.__code__, begun.__code__):
             code = each.f_code
             if code.co_filename.startswith(TRACED) or code.co_filename == __file__:
                 stack.append((code, each.f_lineno))
@@ -294,14 +337,15 @@ def starts(code: CodeType) -> tuple[dict[int, int], set[int]]:
 # --- one interrupt --------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=PROVIDERS)
+@pytest.fixture
 def sim(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     monkeypatch.setattr(connection, "_WATCH_FOR", 0.01)
-    with Simulator(request.param, engine="tone", rtf=0.01) as running:
+    provider: str = request.param
+    with Simulator(provider, engine="tone", rtf=0.01, **simulated(provider)) as running:
         yield running
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(("sim", "scenario"), PLAYED, indirect=["sim"])
 def test_an_interrupt_at_any_step(
     scenario: Scenario,
     sim: Simulator,
@@ -318,6 +362,7 @@ def test_an_interrupt_at_any_step(
 
 
 @pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("sim", PROVIDERS, indirect=True)
 def test_an_interrupt_in_any_line_of_the_core(
     part: int, sim: Simulator, add_to_total: Callable[[Entry], None]
 ) -> None:
@@ -328,7 +373,7 @@ def test_an_interrupt_in_any_line_of_the_core(
     enough, and any that comes there will do.
     """
     ways: dict[Stack, list[Way]] = defaultdict(list)
-    for scenario in SCENARIOS:
+    for scenario in (scenario for provider, scenario in PLAYED if provider == sim.provider):
         for step, times in steps(scenario, sim).items():
             if not step.shell and step.time == 1 and step.part == part:
                 ways[step.stack[:2]].append((scenario, step, times))
@@ -340,6 +385,48 @@ def test_an_interrupt_in_any_line_of_the_core(
 
 Way = tuple[Scenario, Step, int]
 """How to come to a step, and in how many of the runs that were watched it came."""
+
+
+@pytest.mark.anyio
+async def test_an_interrupt_at_any_step_of_speak_by_tasks() -> None:
+    """What an event loop does at a signal is its own affair; this is for one that does nothing."""
+    async with AsyncSimulator("xai", engine="tone", rtf=0.01) as sim:
+        for _ in range(2):  # what only the first run of all does is done then
+            hook = Hook()
+            await speak_by_tasks(sim, hook)
+        taken = [step for step in hook.steps if step.shell and step.time == 1]
+        assert taken
+        for step in taken:
+            hook = Hook(step)
+            await speak_by_tasks(sim, hook)
+            assert hook.fired, step
+
+
+async def speak_by_tasks(sim: AsyncSimulator, hook: Hook) -> None:
+    pool = PoolLimits(min_idle=0)
+    client = AsyncClient(ttsmux.XAI(), base_url=sim.url, api_key=KEY, pool=pool, limits=MANY)
+    before = sim.dials
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(?s).*dropped before its end")
+        async with client:
+            assert begun(client, hook) == (not hook.fired), "the interrupt was swallowed"
+            with anyio.fail_after(BOUND):
+                check(await client.speak(NEXT).read(), NEXT)
+                # No garbage is collected here: a Mux that is forgotten holds nothing.
+                while held(client) != (client.pool_stats().size, 0):  # noqa: ASYNC110
+                    await anyio.sleep(0.0005)
+    assert held(client) == (0, 0), f"{hook.aim}: a closed client has something of its key"
+    assert sim.dials - before <= client.pool_stats().dials, f"{hook.aim}: a dial of nobody's"
+
+
+def begun(client: AsyncClient, hook: Hook) -> bool:
+    """Return whether it was not interrupted; what was begun is left to itself."""
+    try:
+        with hook.installed():
+            client.speak(TEXT)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 class Strikes:
@@ -413,11 +500,12 @@ def run(scenario: Scenario, sim: Simulator, hook: Hook) -> None:
         assert interrupted == hook.fired, "the interrupt was swallowed"
         act.join()
         client = act.client
-        if scenario is not prewarmed_and_closed:
+        if scenario not in CLOSING:
             check(bounded("the next speech", partial(say_next, client)), NEXT)
             rests(client)
         bounded("close()", client.close)
         assert client.pool_stats().size == 0
+        assert held(client) == (0, 0), "what a closed client holds of its key nobody else gets"
         del act, client
     for warning in told:
         assert "was dropped before its end" in str(warning.message), warning.message
@@ -439,11 +527,12 @@ def rests(client: Client) -> None:
     def free() -> bool:
         stats, connections = client.pool_stats(), list(pool.connections)
         every = all(c.watched or c.free_seats == c.plan.traits.seats for c in connections)
-        return every and stats.size == stats.idle and not pool.speeches
+        mine = stats.size == stats.idle and not pool.speeches
+        return every and mine and held(client) == (stats.size, 0)
 
     deadline = time.monotonic() + BOUND
     while not free():
-        told = client.pool_stats(), pool.speeches, list(pool.connections)
+        told = client.pool_stats(), held(client), pool.speeches, list(pool.connections)
         assert time.monotonic() < deadline, told
         time.sleep(0.0005)
 

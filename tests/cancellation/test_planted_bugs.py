@@ -19,8 +19,11 @@ from tests.cancellation.probes import Backend, Who
 from tests.cancellation.scenarios import SCENARIOS
 from tests.cancellation.sweep import Sweep, sweep
 from tests.cancellation.wires import WIRES, WireSweep
-from ttsmux import AsyncSpeech, AudioChunk, Error
-from ttsmux.client._tasks import Bell
+from ttsmux import AsyncSpeech, AudioChunk, Error, Voice
+from ttsmux.client._tasks import Bell, Engine
+from ttsmux.client._tasks_asker import Asker
+from ttsmux.core.connection import Connection
+from ttsmux.core.generation import LiveGeneration
 from ttsmux.transports import _asyncio
 from ttsmux.transports._trio import TrioTransport
 
@@ -114,6 +117,47 @@ def a_socket_left_by_a_dial(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(_asyncio, "_race", race)
 
 
+def a_drain_that_stays_half_open(patch: pytest.MonkeyPatch) -> None:
+    """It closes what it drained after the last await, and nowhere else."""
+
+    async def drain(engine: Engine, timeout: float) -> bool:
+        mux = engine.mux
+        ticket = engine.step(mux, mux.drain, engine.now())
+        await engine.wait(mux, ticket, timeout)
+        await engine.close()
+        return not mux.cut_short
+
+    patch.setattr(Engine, "drain", drain)
+
+
+def a_question_that_outlives_who_asked(patch: pytest.MonkeyPatch) -> None:
+    """It is called off after the last await, and nowhere else."""
+
+    async def ask(asker: Asker) -> tuple[Voice, ...]:
+        engine = asker._engine
+        engine.askers.add(asker)
+        engine.start(asker._run)
+        await asker._bell.wait()
+        asker.give_up()
+        engine.askers.discard(asker)
+        return asker._inquiry.result()
+
+    patch.setattr(Asker, "ask", ask)
+
+
+def a_turn_kept_by_one_who_left(patch: pytest.MonkeyPatch) -> None:
+    """What an interrupted generation holds of the key is forgotten, and never given back."""
+    real = Connection.interrupt
+
+    def interrupt(conn: Connection, gen: LiveGeneration, now: float) -> None:
+        desk = conn._pool.admission.desk(conn.plan)
+        assert desk is not None, "the sweep sets a limit"
+        desk.generations.pop(gen.id)
+        real(conn, gen, now)
+
+    patch.setattr(Connection, "interrupt", interrupt)
+
+
 BUGS: list[tuple[Plant, str, Backend]] = [
     (a_waiter_served_as_it_is_cancelled, "waited_for-gradium", "asyncio"),
     (a_waiter_served_as_it_is_cancelled, "waited_for-xai", "asyncio"),
@@ -123,6 +167,12 @@ BUGS: list[tuple[Plant, str, Backend]] = [
     (a_seat_kept_by_one_who_left, "full_pool-xai", "trio"),
     (a_swallowed_cancellation, "whole_text-xai", "asyncio"),
     (a_swallowed_cancellation, "whole_text-gradium", "trio"),
+    (a_drain_that_stays_half_open, "drained-gradium", "asyncio"),
+    (a_drain_that_stays_half_open, "drained-xai", "trio"),
+    (a_question_that_outlives_who_asked, "voices-elevenlabs", "asyncio"),
+    (a_question_that_outlives_who_asked, "voices-xai", "trio"),
+    (a_turn_kept_by_one_who_left, "whole_text-xai", "asyncio"),
+    (a_turn_kept_by_one_who_left, "whole_text-gradium", "trio"),
     (a_half_sent_frame, "send", "trio"),
     (a_socket_left_by_a_dial, "dial", "asyncio"),
 ]

@@ -286,7 +286,7 @@ def test_json_of_a_speech_that_fails() -> None:
     assert result.exit_code == 1
     found = facts(result)
     assert found.keys() == KEYS | {"error"}
-    assert found["outcome"] == "failed" and found["attempts"] == 3 and found["bytes"] == 0
+    assert found["outcome"] == "failed" and found["attempts"] == 10 and found["bytes"] == 0
     assert found["error"] == "xai: No voice today"
     assert result.stderr == "Error: xai: No voice today\n"
 

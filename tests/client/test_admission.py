@@ -17,6 +17,7 @@ import anyio
 import pytest
 
 import ttsmux
+from tests._gate import Gate
 from tests.scenarios.stage import KEY, RATE, events
 from ttsmux import AsyncClient, AtCapacity, Client, KeyLimits, PoolLimits, RetryPolicy, Timeouts
 from ttsmux.client import _quotas
@@ -264,7 +265,7 @@ async def test_requests_of_all_clients_count(monkeypatch: pytest.MonkeyPatch) ->
                 await loop.speak("two").read()
                 with pytest.raises(AtCapacity) as caught:
                     await loop.speak("three").read()
-            with pytest.raises(AtCapacity, match="requests a minute"):
+            with pytest.raises(AtCapacity, match="requests allowed a minute"):
                 await anyio.to_thread.run_sync(threads.speak("four").read)
         assert len(events(sim.log, "generation")) == 2
     assert type(caught.value) is AtCapacity
@@ -375,8 +376,28 @@ def test_requests_over_http_count() -> None:
         assert decode_text(client.speak("one").read(), RATE) == "one"
         assert not events(sim.log, "open"), "it was over HTTP"
         assert len(member(client).quota.generations.begun) == 1
-        with pytest.raises(AtCapacity, match="requests a minute"):
+        with pytest.raises(AtCapacity, match="requests allowed a minute"):
             client.speak("two").read()
+
+
+def test_a_request_holds_what_a_socket_would() -> None:
+    """A connection and a generation, until its answer is over; who else has the key has to wait."""
+    gate = Gate()
+    with Simulator("xai", engine=gate) as sim:
+        settings = arguments(sim, limits=KeyLimits(connections=1))
+        over_http = {**settings, "provider": ttsmux.XAI().rest()}
+        with Client(**over_http) as one, Client(**settings) as two:
+            shared = member(one).quota
+            assert member(two).quota is shared
+            first = one.speak("one")
+            sim.wait_for(lambda log: events(log, "request"))
+            held = shared.connections.held, shared.generations.held
+            assert [list(pot.values()) for pot in held] == [[member(one)]] * 2
+            second = two.speak("two")
+            assert waits(two)
+            gate.open.set()
+            assert decode_text(first.read(), RATE) == "one"
+            assert decode_text(second.read(), RATE) == "two"
 
 
 def test_no_key_is_kept() -> None:

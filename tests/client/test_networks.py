@@ -219,6 +219,8 @@ def test_a_proxy_that_never_answers(runtime: str, rest: bool) -> None:
             retry=ttsmux.RetryPolicy(attempts=1),
         )
         assert isinstance(error, ttsmux.ConnectTimeout), repr(error)
+        # As it was said, and not what of it was left when the wire began.
+        assert "within 0.2 s" in str(error)
         error = run(
             lambda stage, client: unlisted(stage, client, timeout=0.2),
             rest,
@@ -226,6 +228,7 @@ def test_a_proxy_that_never_answers(runtime: str, rest: bool) -> None:
             proxy=f"http://127.0.0.1:{proxy.port}",
         )
         assert isinstance(error, ttsmux.ConnectTimeout), repr(error)
+        assert "within 0.2 s" in str(error)
         proxy.settle()
 
 

@@ -41,6 +41,8 @@ CALLS: dict[str, Callable[[Any, Any], object]] = {
     "interrupt": lambda client, speech: speech.interrupt(),
     "read": lambda client, speech: next(speech),
     "stats": lambda client, speech: client.pool_stats(),
+    "metrics": lambda client, speech: speech.metrics,
+    "explain": lambda client, speech: speech.explain(),
     "prewarm": lambda client, speech: client.prewarm(),
     "close": lambda client, speech: client.close(),
 }

@@ -235,7 +235,7 @@ def test_a_server_that_never_answers(runtime: str) -> None:
         error = ask(runtime, f"http://127.0.0.1:{server.port}")(timeout=0.1)
         server.settle()
     assert isinstance(error, ttsmux.ConnectTimeout)
-    assert "no answer within 0.1 s" in str(error)
+    assert str(error) == "xai: no answer within 0.1 s"
 
 
 @every

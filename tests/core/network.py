@@ -2,9 +2,9 @@
 The whole Mux against simulated providers, in virtual time.
 
 A `Schedule` says everything that will happen: who speaks what and when, when somebody interrupts,
-what goes wrong. A `World` plays it. The servers count slots, keep the order of messages both ways,
-and write into every piece of audio whose turn it is and which piece; the readers read only after a
-`Wake`; what the Mux owes is checked after every step, and at the end.
+what goes wrong. A `World` plays it. The servers count slots and what a key may have, keep the order
+of messages both ways, and write into every piece of audio whose turn it is and which piece; the
+readers read only after a `Wake`; what the Mux owes is checked after every step, and at the end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import heapq
 import random
 import re
 import struct
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -32,17 +32,40 @@ from ttsmux.adapter import (
     Ping,
     Traits,
 )
-from ttsmux.audio import AudioChunk
+from ttsmux.audio import AudioChunk, Mark, Resumed
+from ttsmux.core.breaker import Breaker
 from ttsmux.core.connection import Connection
 from ttsmux.core.effects import Dial, Effect, Event, HangUp, Report, Send, Wake
 from ttsmux.core.lane import Ticket
 from ttsmux.core.mux import Mux
 from ttsmux.core.pool import Pool
-from ttsmux.core.route import Route
+from ttsmux.core.route import Plan, Route
 from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import ConnectionState, SpeechState
-from ttsmux.errors import ClosedError, ConnectError, ConnectionLost, Error
-from ttsmux.settings import Interrupt, PoolLimits, RetryPolicy, Settings, Timeouts
+from ttsmux.errors import (
+    CircuitOpen,
+    ClosedError,
+    ConnectError,
+    ConnectionLost,
+    DeadlineExceeded,
+    EmptyAudio,
+    Error,
+    FirstAudioTimeout,
+    GenerationError,
+    HandshakeError,
+    PoolTimeout,
+    RemoteProtocolError,
+    StallTimeout,
+)
+from ttsmux.settings import (
+    Interrupt,
+    KeyLimits,
+    OnPartial,
+    PoolLimits,
+    RetryPolicy,
+    Settings,
+    Timeouts,
+)
 
 # --- what will happen -----------------------------------------------------------------------------
 
@@ -87,6 +110,16 @@ SHAPES: dict[str, Traits] = {
     "own turn ends": traits(MULTIPLEXED, seats=2, slots=2, early_end=EarlyEnd.NEXT_GENERATION),
 }
 
+REQUEST = traits(
+    SEQUENTIAL,
+    reusable=False,
+    ping=None,
+    input=Input.WHOLE,
+    interrupt=Interrupt.DISCARD,
+    policies=(Interrupt.DISCARD,),
+)
+"""Of a voice over HTTP: a connection is one request."""
+
 DIAL_FAULTS = ("refused", "503", "429", "401", "404", "hang", "late", "short", "deaf", "mute")
 """
 *short*: comes up and closes at once; *deaf*: takes frames and says nothing, not even a greeting;
@@ -109,10 +142,28 @@ SURE_FAULTS = (
     "stall", "error", "taint", "fatal", "final", "nameless", "garbage", "rate", "torn", "close",
 )  # fmt: skip
 """Those that any turn meets that has something to say."""
+FATES = (
+    "went on exactly", "went on by an estimate", "began again", "went over HTTP",
+    "went to another provider", "ran out of time", "closed in the middle", "drained in the middle",
+    "had all connections of a key", "had all generations of a key", "had all requests of a minute",
+)  # fmt: skip
+"""What `World.came` counts."""
+OUTAGES = ("refused", "503", "hang", "short", "deaf")
+"""Why no socket comes up, or none is any good, for as long as `Schedule.outage` says."""
+MARKS = ("none", "with", "behind", "late", "twice", "without stops")
+"""
+When a server says which word is spoken when: just before its audio, just behind it, behind that of
+the next one; each time all of them anew; or only when it starts.
+"""
+BREAKS = ("stall", "error", "taint", "nameless", "garbage", "torn", "close")
+"""Those of them that a speech may live through after it was heard."""
 CUES = ("begun", "seated", "heard", "received")
 """
 What an interruption may wait for: the speech is there, has a seat, has been heard, has all come.
 """
+
+
+NO_LIMITS = KeyLimits()
 
 
 @attrs.frozen
@@ -127,6 +178,8 @@ class Script:
     lag: float = 0.0
     line: str = "main"
     total: float | None = None
+    gathers: bool = False
+    """Whether all of it is collected before any is played."""
 
     @property
     def last(self) -> float:
@@ -134,8 +187,12 @@ class Script:
         return self.start + max([self.interrupt or 0.0, *(at for at, _, _ in self.ops)])
 
     @property
+    def text(self) -> str:
+        return "".join(text for _, what, text in self.ops if what == "write")
+
+    @property
     def words(self) -> list[str]:
-        return _WORD.findall("".join(text for _, what, text in self.ops if what == "write"))
+        return _WORD.findall(self.text)
 
 
 @attrs.frozen
@@ -158,13 +215,26 @@ class Schedule:
     """How it ends: *close* at rest, *early* in the middle, *drain*."""
     insists: bool = False
     """Whether it goes on until a fault has struck and an interruption has met a speech."""
+    marks: str = "none"
+    fallback: bool = False
+    """Whether each voice is to be had over HTTP, too."""
+    outage: tuple[float, str] | None = None
+    """Until when all dials of sockets come to nothing, and how."""
+    limits: KeyLimits = NO_LIMITS
+    """What the first provider allows the key."""
 
     @property
     def faults(self) -> int:
         return len(self.dials) + len(self.wires) + len(self.turns)
 
+    @property
+    def lifelike(self) -> bool:
+        """Whether a word takes as long as it does in life; else it is over in a moment."""
+        return self.config.retry.on_partial is not OnPartial.RAISE or self.marks != "none"
+
 
 _WORD = re.compile(r"s\d+w\d+e")
+_WORD_AND_POINT = re.compile(r"s\d+w\d+e[.,]*")
 
 
 def random_schedule(seed: int) -> Schedule:
@@ -209,6 +279,15 @@ def random_schedule(seed: int) -> Schedule:
     shape = SHAPES[shapes[0]]
     refused = rng.random() < 0.2
     more = random.Random(seed + 2)
+    dice = random.Random(seed + 3)
+    on_partial = dice.choice((*("raise",) * 5, *("resume",) * 4, "restart"))
+    fallback = dice.random() < 0.25
+    if on_partial != "raise":
+        # Not in place of a lie: who was found true first is believed.
+        lies = [turn for turn in turns if turn[1] in CANCEL_FAULTS]
+        chosen = [i for i in dice.sample(range(1, count + 3), 4) if i not in {n for n, *_ in lies}]
+        breaks = tuple((i, dice.choice(BREAKS), dice.choice((1, 2, 4))) for i in chosen)
+        turns = (*lies, *(turn for turn in turns if turn[0] not in chosen), *breaks)
     return Schedule(
         seed=seed,
         shapes=tuple(shapes),
@@ -225,10 +304,12 @@ def random_schedule(seed: int) -> Schedule:
                 budget=more.choice((500, 500, 20, 5, None)),
                 breaker_failures=more.choice((5, 5, 5, 2, 1, 1, None)),
                 breaker_base=more.choice((4.0, 0.2)),
+                on_partial=on_partial,
+                resumes=dice.choice((1, 1, 2)),
             ),
             timeouts=Timeouts(total=rng.choice((None, None, None, 6.0))),
         ),
-        scripts=scripts,
+        scripts=tuple(_vary(dice, script, on_partial) for script in scripts),
         policy=Interrupt.DISCARD if refused else rng.choice((None, shape.interrupt)),
         refreshable=rng.random() < 0.5,
         dials=dials,
@@ -239,6 +320,29 @@ def random_schedule(seed: int) -> Schedule:
         ),
         end=rng.choice(("close", "close", "early", "drain")),
         insists=True,
+        marks=dice.choice(MARKS) if on_partial == "resume" or dice.random() < 0.1 else "none",
+        fallback=fallback,
+        outage=(dice.uniform(1.0, 12.0), dice.choice(OUTAGES))
+        if dice.random() < (0.5 if fallback else 0.05)
+        else None,
+        limits=_random_limits(dice) if dice.random() < 0.2 else NO_LIMITS,
+    )
+
+
+def _vary(dice: random.Random, script: Script, on_partial: str) -> Script:
+    """Have *script* be in a hurry, or collected as a whole, now and then."""
+    return attrs.evolve(
+        script,
+        total=dice.uniform(0.3, 6.0) if dice.random() < 0.1 else None,
+        gathers=on_partial == "restart" and dice.random() < 0.8,
+    )
+
+
+def _random_limits(dice: random.Random) -> KeyLimits:
+    return KeyLimits(
+        connections=dice.choice((None, 1, 2, 3)),
+        generations=dice.choice((None, 1, 2, 4)),
+        requests_per_minute=dice.choice((None, None, 3, 8)),
     )
 
 
@@ -296,6 +400,12 @@ def _random_script(rng: random.Random, number: int, must: bool) -> Script:
 # --- the world ------------------------------------------------------------------------------------
 
 _UNIT = struct.Struct(">II")
+_RATE = 16_000
+"""Bytes a second."""
+_FRAME = 640
+"""Bytes of a unit where words take their time: 40 ms."""
+_FILL = b"\x7f" * (_FRAME - _UNIT.size)
+"""Loud: who looks for leading silence finds none."""
 _REASONS = {
     "interrupted", "old", "idle or old", "it serves once", "another voice needs the room",
     "too many muted generations", "its provider does not mean its acknowledgements",
@@ -303,6 +413,20 @@ _REASONS = {
     "others of its age have ended",
 }  # fmt: skip
 """For which a connection may be given up that nothing is wrong with."""
+_OF_SOCKETS = {
+    "ConnectError", "ConnectTimeout", "ConnectionLost", "TruncatedAudio", "FirstAudioTimeout",
+    "StallTimeout", "RemoteProtocolError", "HandshakeError", "CircuitOpen",
+}  # fmt: skip
+"""What a request may not meet."""
+_REPEATABLE = (
+    ConnectError, ConnectionLost, EmptyAudio, FirstAudioTimeout, GenerationError, HandshakeError,
+    RemoteProtocolError, StallTimeout,
+)  # fmt: skip
+"""What is tried again, if it may be."""
+_ALIVE = (SpeechState.WAITING, SpeechState.SPEAKING)
+_MINUTE, _PERIOD = 60.0, 61.0
+"""What a provider counts requests over, and what its client leaves between to be sure."""
+_CLOSE = 1e-6
 _PATIENCE = 300.0
 """Seconds after which everything that was begun has met one deadline or another."""
 
@@ -315,20 +439,47 @@ class SourceError(Exception):
     """What a caller's text source raises."""
 
 
+@attrs.frozen(kw_only=True)
+class Voice(Toy):
+    """The toy, with a surface over HTTP perhaps."""
+
+    surface: Traits | None = None
+
+    def rest(self) -> Toy | None:
+        return self.surface and Toy(shape=self.surface, line=f"{self.line} by request")
+
+
+def owner(plan: Plan) -> int:
+    """Return the number of the route whose voice, and whose key, *plan* speaks with."""
+    return plan.number if plan.route.fallback_for is None else plan.route.fallback_for
+
+
+def _refusal(status: str) -> DialFailure:
+    headers = {"retry-after": "2"} if status == "429" else {}
+    return DialFailure(status=int(status), headers=headers)
+
+
 class Turn:
     """What a server knows of one generation."""
 
-    def __init__(self, number: int, id: str, fault: str | None, after: int, eager: bool) -> None:
+    def __init__(
+        self, number: int, id: str, link: Link, fault: str | None, after: int, eager: bool
+    ) -> None:
         self.number = number
         self.id = id
+        self.link = link
         self.fault = fault
         self.after = after
         self.eager = eager
         self.text = ""
         self.said = 0
         """Words sent."""
-        self.units: list[str] = []
-        """The word of each unit of audio."""
+        self.units = 0
+        """Pieces of audio sent."""
+        self.spoken: list[tuple[str, int, int]] = []
+        """Words begun, each with its first unit and how many it takes."""
+        self.told = 0
+        """Words of which was said when they are spoken."""
         self.allowed = 0
         """Words that a flush allows to be said."""
         self.ended = self.released = self.marked = self.running = self.over = False
@@ -341,6 +492,11 @@ class Turn:
     def words(self) -> list[str]:
         return _WORD.findall(self.text)
 
+    @property
+    def points(self) -> list[str]:
+        """The words, each with what is attached to it."""
+        return _WORD_AND_POINT.findall(self.text)
+
 
 class Link:
     """One socket, with the server behind it."""
@@ -350,10 +506,17 @@ class Link:
         self.conn = conn
         self.number = number
         self.fault = fault
+        self.route = conn.plan.route
+        self.account = owner(conn.plan)
+        self.by_request = self.route.fallback_for is not None
+        self.responds = False
+        """Whether the answer to a request has begun."""
+        self.carried = 0
+        """Generations that were on it when it was hung up."""
         self.shape = conn.plan.traits
         self.tires = self.shape.source_pause or 1.5
         """Seconds without text after which a turn is ended here."""
-        self.tells = self.shape is SHAPES[TOLD]
+        self.tells = self.route.adapter.tuned() is SHAPES[TOLD]
         if self.tells:
             self.tires *= 0.6  # less than the client reckons with
         self.up = self.answered = self.hung = self.gone = self.leaving = False
@@ -372,6 +535,9 @@ class Link:
 
     def dial(self) -> None:
         world, fault = self.world, self.fault
+        if self.by_request:
+            world.after(0.0, self.rise)  # there is nothing to dial until there is something to say
+            return
         delay = world.rng.uniform(0.02, 0.4)
         match fault:
             case "hang":
@@ -379,9 +545,7 @@ class Link:
             case "refused":
                 world.after(delay, self.refuse, DialFailure(error=ConnectError("refused")))
             case "401" | "404" | "429" | "503":
-                headers = {"retry-after": "2"} if fault == "429" else {}
-                failure = DialFailure(status=int(fault), headers=headers)
-                world.after(delay, self.refuse, failure)
+                world.after(delay, self.refuse, _refusal(fault))
             case "late":
                 world.after(0.4, self.hang)
                 world.after(world.rng.uniform(4.0, 7.0), self.rise)
@@ -416,6 +580,8 @@ class Link:
         if self.hung:
             world.require(self.leaving, "a wire came up after the HangUp and was left there")
             return
+        if self.by_request:
+            return
         if self.fault in ("short", "deaf", "mute"):
             world.struck[f"dial {self.fault}"] += 1
         if self.fault == "short":
@@ -439,10 +605,12 @@ class Link:
             self.returns = max(self.returns, world.now + world.rng.uniform(0.01, 0.3))
             world.at(self.returns, self.lose, fault)
 
-    def lose(self, fault: Closed | Error) -> None:
+    def lose(self, fault: Closed | DialFailure | Error) -> None:
         if self.gone:
             return
         self.gone = self.dead = True
+        if isinstance(fault, DialFailure) and fault.status == 429:
+            self.world.banned[self.conn.plan.key] = self.world.now + 2.0
         self.world.input(self.world.mux.lost, self.conn, fault)
         if any(f[:2] == (self.number, "again") for f in self.world.schedule.wires):
             self.world.struck["again"] += 1
@@ -463,7 +631,14 @@ class Link:
         world = self.world
         if not self.dead:
             self.returns = max(self.returns, world.now + world.rng.uniform(0.005, 0.06))
+            if self.by_request and not self.responds:
+                self.responds = True
+                world.at(self.returns, self.respond)
             world.at(self.returns, self.deliver, data)
+
+    def respond(self) -> None:
+        if not self.gone:
+            self.world.input(self.world.mux.answered, self.conn, {"content-type": "audio/toy"})
 
     def deliver(self, data: bytes) -> None:
         if self.gone:
@@ -482,7 +657,7 @@ class Link:
             self.world.struck[fault] += 1
         match fault:
             case "torn":
-                self.leave(ConnectionLost("torn"))
+                self.tear()
             case "noise":
                 self.to_client(b"%%% -")
             case "orphan":
@@ -507,8 +682,32 @@ class Link:
             self.returns = max(self.returns, self.world.now + 0.01)
             self.world.at(self.returns, self.lose, fault)
 
+    def tear(self) -> None:
+        """End without a word; what is on its way may not arrive."""
+        if self.world.schedule.lifelike and self.world.rng.random() < 0.5:
+            self.returns = self.world.now
+        self.leave(ConnectionLost("torn"))
+
+    def turn_down(self) -> None:
+        """A request is told what a dial is told."""
+        world, fault = self.world, self.fault
+        self.dead = True
+        if not self.hung:
+            world.struck[f"dial {fault}"] += 1
+        delay = world.rng.uniform(0.02, 0.4)
+        match fault:
+            case "refused":
+                world.after(delay, self.lose, DialFailure(error=ConnectError("refused")))
+            case "401" | "404" | "429" | "503":
+                world.after(delay, self.lose, _refusal(fault))
+            case "short":
+                world.after(delay, self.lose, ConnectionLost("torn"))
+
     def take(self, frames: list[Frame | Ping]) -> None:
         if self.dead or self.fault == "mute":
+            return
+        if self.by_request and self.fault is not None:
+            self.turn_down()
             return
         self.heard = self.world.now
         for frame in frames:
@@ -533,7 +732,7 @@ class Link:
         found = next((f for f in world.schedule.turns if f[0] == number), (0, None, 0))
         if world.armed is not None:
             found, world.armed = (number, world.armed, 0), None
-        turn = Turn(number, id, found[1], found[2], world.rng.random() < 0.7)
+        turn = Turn(number, id, self, found[1], found[2], world.rng.random() < 0.7)
         turn.heard = world.now
         self.well = self.well and turn.fault is None
         world.turns.append(turn)
@@ -541,6 +740,7 @@ class Link:
         world.require(
             len(self.held) <= self.shape.slots, f"{len(self.held)} slots on {self.conn!r}"
         )
+        world.opens(self)
         if self.shape.early_end is EarlyEnd.NEXT_GENERATION:
             world.after(self.tires, self.grow_tired, turn)
         if self.shape.generation_keepalive is not None:
@@ -628,8 +828,8 @@ class Link:
             case "ack and on":
                 # At once: a server that lies and then pauses cannot be told from an honest one.
                 self.acknowledge(turn)
-                for word in turn.words[turn.said :]:
-                    self.sound(turn, word)
+                for word in turn.points[turn.said :]:
+                    self.sound(turn, word, tells=False)
             case _:
                 world.after(world.rng.choice((0.0, 0.1, 0.4)), self.acknowledge, turn)
 
@@ -687,13 +887,16 @@ class Link:
         turn.running = False
         if self.dead or turn.over:
             return
-        if turn.fault is not None and turn.said >= turn.after and self.fail(turn):
-            return
-        words = turn.words
+        words = turn.points
         allowed = len(words) if turn.ended else turn.allowed
         if turn.eager and not turn.ended:
             # The last word may not be whole yet.
             allowed = max(allowed, len(words) - 1)
+        if turn.fault is not None and turn.said >= turn.after:
+            if turn.said < allowed and turn.fault in SURE_FAULTS and self.world.schedule.lifelike:
+                self.sound(turn, words[turn.said], self.world.rng.uniform(0.0, 1.0))
+            if self.fail(turn):
+                return
         if turn.said < allowed:
             self.sound(turn, words[turn.said])
             turn.said += 1
@@ -702,20 +905,50 @@ class Link:
         elif turn.ended and (turn.released or self.shape.release_after is None):
             self.finish(turn)
 
-    def sound(self, turn: Turn, word: str) -> None:
-        data = b""
-        for _ in range(2):
-            data += _UNIT.pack(turn.number, len(turn.units))
-            turn.units.append(word)
+    def sound(
+        self, turn: Turn, word: str, share: float | None = None, *, tells: bool = True
+    ) -> None:
+        """
+        Speak *word*, with what is attached to it; or, where it is to break off, a *share*.
+
+        Unless it *tells*, nothing is said of when it is spoken.
+        """
+        world, first = self.world, turn.units
+        marks = world.schedule.marks if tells else "none"
+        # As long as the client reckons with, where that is all that it has to go by.
+        count = 5 + len(word) if world.schedule.lifelike else 2
+        turn.spoken.append((_WORD.findall(word)[0], first, count))
+        turn.units += count if share is None else int(share * count)
+        fill = _FILL if world.schedule.lifelike else b""
+        data = b"".join(_UNIT.pack(turn.number, unit) + fill for unit in range(first, turn.units))
+        if marks in ("with", "twice", "without stops"):
+            self.tell_words(turn)
         # Providers cut audio anywhere, half a sample included.
-        cut = self.world.rng.choice((0, 0, 5, 8))
+        cut = world.rng.choice((0, 0, 5, 8))
+        if cut and fill:
+            cut = world.rng.randint(0, len(data))
         for part in (data[:cut], data[cut:]):
             if part:
                 self.to_client(b"audio " + turn.id.encode() + b" " + part)
+        if marks == "behind":
+            self.tell_words(turn)
+        elif marks == "late":
+            self.tell_words(turn, but=1)
+
+    def tell_words(self, turn: Turn, but: int = 0) -> None:
+        """Say when the words are spoken of which that was not said, all *but* the last ones."""
+        begin = 0 if self.world.schedule.marks == "twice" else turn.told
+        turn.told = max(turn.told, len(turn.spoken) - but)
+        for word, first, count in turn.spoken[begin : turn.told]:
+            start, stop = (unit * self.world.grain / _RATE for unit in (first, first + count))
+            stop = start if self.world.schedule.marks == "without stops" else stop
+            self.to_client(f"mark {turn.id} {word} {start!r} {stop!r}".encode())
 
     def finish(self, turn: Turn) -> None:
         turn.over = turn.marked = True
         id = turn.id.encode()
+        if self.world.schedule.marks == "late":
+            self.tell_words(turn)
         self.to_client(b"end " + id)
         if turn.fault == "torn end":
             self.note(turn)
@@ -791,7 +1024,7 @@ class Link:
                     self.world.excused.add(turn.number)
                 self.finish(turn)
             case "torn":
-                self.leave(ConnectionLost("torn"))
+                self.tear()
             case "close":
                 self.leave(Closed(self.world.rng.choice((1000, 1000, 1001, 1006, 1008, 1013))))
             case _:
@@ -807,7 +1040,24 @@ class Caller:
         self.number = number
         self.script = script
         self.speech: Speech | None = None
-        self.data = b""
+        self.parts: list[tuple[Resumed | None, bytearray]] = [(None, bytearray())]
+        """What was heard; each part but the first with what its first chunk says of the break."""
+        self.size = 0
+        """Bytes of that."""
+        self.marks: list[Mark] = []
+        self.due: float | None = None
+        """When it has to be over."""
+        self.waits_since: float | None = None
+        """Since when it has waited for a seat, at the last look."""
+        self.plan: Plan | None = None
+        """Where it was to speak, at the last look."""
+        self.left: dict[int, object] = {}
+        """What it left routes for, by number."""
+        self.told = False
+        """Whether its failure was looked at."""
+        self.tries = self.received = 0
+        self.failing: float | None = None
+        """Since when it has failed, and no audio has come."""
         self.outcome: SpeechState | None = None
         self.error: BaseException | None = None
         self.waits = False
@@ -820,27 +1070,31 @@ class Caller:
         overrides = {} if script.line == "main" else {"line": script.line}
         try:
             self.speech = world.input(world.mux.speak, overrides, total=script.total)
+            if script.gathers:
+                world.mux.collect(self.speech)
         except ClosedError:
             world.require(world.ending, "a client that is open refused a speech")
             self.outcome = SpeechState.FAILED
             return
         self.speech.handle = self
+        total = world.schedule.config.timeouts.total if script.total is None else script.total
+        self.due = None if total is None else world.now + total
         for at, what, text in script.ops:
             world.after(at, self.act, what, text)
-        self.look()
+        if not self.cued:
+            self.look()
         self.read()
 
     def look(self) -> None:
         """See whether the interruption's cue has come."""
-        if self.cued or self.speech is None:
-            return
+        assert self.speech is not None, "it has begun"
         match self.script.cue:
             case "begun":
                 self.cued = True
             case "seated":
                 self.cued = self.speech.generation is not None
             case "heard":
-                self.cued = bool(self.data)
+                self.cued = self.size > 0
             case _:
                 self.cued = self.speech.state is SpeechState.RECEIVED
         if self.cued:
@@ -904,39 +1158,220 @@ class Caller:
                 self.outcome = self.speech.state
                 return
             assert isinstance(item, AudioChunk)
-            self.world.require(not self.interrupted, "audio after an interruption")
-            self.data += item.data
+            self.hear(item)
             if self.script.lag:
                 self.schedule(self.script.lag)
                 return
+
+    def hear(self, chunk: AudioChunk) -> None:
+        require, policy = self.world.require, self.world.on_partial
+        require(not self.interrupted, "audio after an interruption")
+        if chunk.resumed is not None:
+            require(self.size > 0, "it went on before anything was heard")
+            require(policy is not OnPartial.RAISE, "it went on, which nobody asked for")
+            if policy is OnPartial.RESTART:
+                require(self.script.gathers, "it began again although some of it may be played")
+                self.parts.clear()
+                self.size = 0
+            self.marks = [mark for mark in self.marks if mark.start < chunk.start]
+            self.parts.append((chunk.resumed, bytearray()))
+        require(chunk.start == self.size / _RATE, lambda: f"{chunk!r} after {self.size} bytes")
+        self.size += len(chunk.data)
+        self.marks += chunk.marks
+        self.parts[-1][1].extend(chunk.data)
+
+    # -- is it right?
+
+    def look_on(self) -> None:
+        """What holds after each step while the speech needs a connection."""
+        speech, world = self.speech, self.world
+        assert speech is not None, "it has begun"
+        since = self.waits_since = speech.waiting_since
+        late = since is not None and world.now > since + world.patience
+        if late or (self.due is not None and world.now > self.due):
+            world.require(False, f"{speech!r} lives on after its time")
+        if speech.plan is not self.plan:
+            self.look_where(speech.plan)
+        tries = speech._tried + len(world.pool.missed(speech))
+        if speech.received != self.received or tries != self.tries:
+            if speech.received != self.received:
+                self.failing = None
+            if tries > self.tries and self.failing is None:
+                self.failing = world.now
+            self.received, self.tries = speech.received, tries
+
+    def look_where(self, plan: Plan) -> None:
+        """It goes where something may be better, and to nobody with another voice in the middle."""
+        old, self.plan = self.plan, plan
+        assert self.speech is not None, "it has begun"
+        require, errors = self.world.require, self.world.rerouted.pop(self.speech.number, [])
+        if old is None and not errors:
+            return
+        require(bool(errors), "it left a route without an error")
+        old_number = 0 if old is None else old.number
+        require(plan.number > old_number, "it went back to a route that it had left")
+        self.left[old_number] = errors[0]
+        stands_for = plan.route.fallback_for
+        if stands_for is None:
+            self.world.came["went to another provider"] += 1
+        else:
+            self.world.came["went over HTTP"] += 1
+            reason = self.left.get(stands_for, errors[-1])
+            require(reason in _OF_SOCKETS, f"a request does not help against {reason}")
+        if self.size > 0:
+            policy = self.world.on_partial
+            require(policy is not OnPartial.RAISE, "it moved after it was heard")
+            same = old is not None and owner(plan) == owner(old)
+            require(same or policy is OnPartial.RESTART, "it goes on in another voice")
+
+    def look_at_failure(self) -> None:
+        """What it failed with is so, was told in time, and could not be helped."""
+        self.told = True
+        speech, world, require = self.speech, self.world, self.world.require
+        assert speech is not None, "it has failed"
+        error, now = speech.error, world.now
+        if isinstance(error, SourceError):
+            return
+        require(isinstance(error, Error), f"it failed with {error!r}")
+        assert isinstance(error, Error)
+        delivered = error.delivered.bytes
+        anew = world.on_partial is OnPartial.RESTART and speech.metrics().resumed > 0
+        right = delivered == self.size or (anew and delivered == 0)
+        require(right, f"{delivered} bytes are said to be delivered, of {self.size}")
+        match error:
+            case DeadlineExceeded():
+                world.came["ran out of time"] += 1
+                require(self.due is not None and now >= self.due, "it had time left")
+            case PoolTimeout():
+                since = self.waits_since
+                require(since is not None and now >= since + world.patience, "it had time left")
+            case ClosedError():
+                require(world.closed, "a client that is not closed fails a speech")
+            case CircuitOpen():
+                require(not world.breaker(speech.plan).closed, "nothing was given up")
+        if not world.closed and isinstance(error, _REPEATABLE) and error.retryable:
+            require(not self.could_go_on(error), f"{speech!r} gave up too soon: {error!r}")
+
+    def could_go_on(self, error: Error) -> bool:
+        """Whether it might have been tried again, as far as that can be told from outside."""
+        speech, world, policy = self.speech, self.world, self.world.schedule.config.retry
+        assert speech is not None, "it has failed"
+        metrics = speech.metrics()
+        if self.size > 0 and (
+            policy.on_partial is OnPartial.RAISE
+            or metrics.resumed >= policy.resumes
+            or (policy.on_partial is OnPartial.RESTART and not self.script.gathers)
+        ):
+            return False
+        # It is not tried for ever, be it that each try takes long.
+        in_time = self.failing is None or world.now < self.failing + world.patience
+        if metrics.attempts < policy.attempts and in_time and "budget" not in error.message:
+            return True
+        on_socket = world.schedule.fallback and speech.plan.route.fallback_for is None
+        return on_socket and type(error).__name__ in _OF_SOCKETS
 
     # -- was it right?
 
     def check(self) -> None:
         require, turns = self.world.require, self.world.turns
-        require(len(self.data) % 2 == 0, "half a sample")
-        whole = len(self.data) // _UNIT.size
-        found = list(_UNIT.iter_unpack(self.data[: whole * _UNIT.size]))
-        heard: list[str] = []
-        last, count = 0, 0
-        for number, place in found:
-            require(1 <= number <= len(turns), "audio that nobody sent")
-            turn = turns[number - 1]
-            if number != last:
-                last, count = number, 0
-            require(place == count, f"unit {place} of turn {number} where {count} was due")
-            heard.append(turn.units[place])
-            count += 1
+        require(self.size % 2 == 0, "half a sample")
+        wanted = self.script.words
         mine = [t for t in turns if any(w.startswith(f"s{self.number}w") for w in t.words)]
-        require(all(word.startswith(f"s{self.number}w") for word in heard), f"heard {heard}")
-        if any(turn.number in self.world.excused for turn in mine):
-            return
-        wanted = [word for word in self.script.words for _ in range(2)]
-        require(heard == wanted[: len(heard)], f"heard {heard}, which is no beginning of {wanted}")
+        excused = any(turn.number in self.world.excused for turn in mine)
+        heard = last = at = 0
+        """Words and bytes that were heard, and the turn that spoke last."""
+        marks: list[tuple[str, float]] = []
+        voices: set[int] = set()
+        cut_off = False
+        for seam, data in self.parts:
+            words, cut_off, last = self.listen(data, last, at, marks, voices)
+            at += len(data)
+            require(all(word.startswith(f"s{self.number}w") for word in words), f"heard {words}")
+            if not excused:
+                heard = self.go_on(seam, heard, wanted)
+                due = wanted[heard : heard + len(words)]
+                require(words == due, f"heard {words} where {due} were due, of {wanted}")
+                heard += len(words)
+        seams = sum(seam is not None for seam, _ in self.parts)
+        require(seams <= self.world.schedule.config.retry.resumes, f"it went on {seams} times")
+        require(len(voices) <= 1, "it was spoken in several voices")
         if self.outcome is SpeechState.COMPLETED:
-            require(heard == wanted, f"completed with {heard} of {wanted}")
-            if found:
-                require(turns[last - 1].delivered_end, "completed without an end marker")
+            self.check_whole(marks)
+            if not excused:
+                require(heard == len(wanted) and not cut_off, f"completed with {heard} of {wanted}")
+                # Word times may prove the same.
+                ended = not last or turns[last - 1].delivered_end
+                require(ended or self.world.schedule.marks != "none", "it had no end marker")
+
+    def go_on(self, seam: Resumed | None, heard: int, wanted: list[str]) -> int:
+        """Return which word comes next behind *seam*, after so many were heard to their end."""
+        if seam is None:
+            return heard
+        place = len(wanted) - len(_WORD.findall(self.script.text[seam.at :]))
+        if self.world.on_partial is OnPartial.RESTART:
+            self.world.came["began again"] += 1
+            self.world.require(seam.at == 0 and not seam.approximate, f"it began again at {seam}")
+        else:
+            how = "by an estimate" if seam.approximate else "exactly"
+            self.world.came[f"went on {how}"] += 1
+            allowed = (heard, heard - 1) if seam.approximate else (heard,)
+            words = f"{seam} is word {place}; {heard} were heard of {wanted}"
+            self.world.require(place in allowed, words)
+        return place
+
+    def listen(
+        self, data: bytes, last: int, at: int, marks: list[tuple[str, float]], voices: set[int]
+    ) -> tuple[list[str], bool, int]:
+        """
+        Return the words that are in *data* to their end, whether it stops within one, and which
+        turn spoke last; add when each word begins, and whose voices there are.
+        """
+        require, turns, grain = self.world.require, self.world.turns, self.world.grain
+        runs: list[list[int]] = []
+        """Of one turn each: its number, where it begins, and how many whole units there are."""
+        for place in range(0, len(data) - _UNIT.size + 1, grain):
+            number, unit = _UNIT.unpack_from(data, place)
+            require(1 <= number <= len(turns), "audio that nobody sent")
+            if not runs or number != runs[-1][0]:
+                require(number > last, f"turn {number} behind turn {last}")
+                runs.append([number, place, 0])
+                last = number
+            due = (place - runs[-1][1]) // grain
+            require(unit == due, f"unit {unit} of turn {number} where {due} was due")
+            runs[-1][2] += len(data) >= place + grain
+        words: list[str] = []
+        cut_off = False
+        for number, place, whole in runs:
+            require(not cut_off, f"turn {number} speaks into a word, and nobody was told")
+            turn = turns[number - 1]
+            voices.add(turn.link.account)
+            for word, first, count in turn.spoken:
+                begin = place + first * grain
+                if first > whole or begin >= len(data):
+                    break
+                marks.append((word, (at + begin) / _RATE))
+                cut_off = first + count > whole
+                if not cut_off:
+                    words.append(word)
+        return words, cut_off, last
+
+    def check_whole(self, marks: list[tuple[str, float]]) -> None:
+        """What was told of a speech that is complete fits what was heard."""
+        require, speech = self.world.require, self.speech
+        assert speech is not None, "it is complete"
+        metrics = speech.metrics()
+        require(metrics.audio_bytes == self.size, f"{metrics} of {self.size} bytes")
+        seams = sum(seam is not None for seam, _ in self.parts)
+        require(metrics.resumed >= seams, f"{metrics}, and it went on {seams} times")
+        spent = metrics.characters_delivered + metrics.characters_wasted
+        require(spent == metrics.characters, f"{metrics}")
+        if self.world.schedule.marks in ("with", "twice"):
+            told = list(dict.fromkeys((mark.text, mark.start) for mark in self.marks))
+            near = len(told) == len(marks) and all(
+                ours[0] == theirs[0] and abs(ours[1] - theirs[1]) < _CLOSE
+                for ours, theirs in zip(told, marks, strict=True)
+            )
+            require(near, f"told of {told}, heard {marks}")
 
 
 class Waiter:
@@ -947,6 +1382,8 @@ class Waiter:
         self.ticket: Ticket | None = None
         self.over = False
         self.waits = False
+        self.closes = False
+        """Whether it is for all sockets to be gone."""
 
     def wait(self, ticket: Ticket) -> None:
         self.ticket = ticket
@@ -964,6 +1401,9 @@ class Waiter:
         except Error:
             self.over = True
         self.waits = not self.over
+        if self.closes and self.over:
+            left = [link for link in self.world.links.values() if not link.gone]
+            self.world.require(not left, "it is said to be closed, and has sockets left")
 
 
 def urgent(pool: Pool) -> list[Speech]:
@@ -990,12 +1430,25 @@ class World:
         self.rng = random.Random(schedule.seed + 1)
         routes = [
             Route(
-                adapter=Toy(shape=SHAPES[name], line=f"main{i or ''}"),
+                adapter=Voice(
+                    shape=SHAPES[name],
+                    line=f"main{i or ''}",
+                    surface=REQUEST if schedule.fallback else None,
+                ),
                 interrupt=schedule.policy if i == 0 else None,
                 refreshable=schedule.refreshable,
+                limits=schedule.limits if i == 0 else NO_LIMITS,
             )
             for i, name in enumerate(schedule.shapes)
         ]
+        for i, route in enumerate(routes[:] if schedule.fallback else ()):
+            adapter = route.adapter.rest()
+            assert adapter is not None, "there is a surface"
+            routes.append(attrs.evolve(route, adapter=adapter, interrupt=None, fallback_for=i))
+        self.on_partial = schedule.config.retry.on_partial
+        self.patience = schedule.config.pool.acquire_timeout
+        self.grain = _FRAME if schedule.lifelike else _UNIT.size
+        """Bytes of a unit of audio."""
         self.mux = Mux(routes, schedule.config, random.Random(schedule.seed))
         self.pool = self.mux._pool
         self.now = 0.0
@@ -1005,6 +1458,8 @@ class World:
         self.excused: set[int] = set()
         """Turns that the provider itself ended with text unsaid, or on its way."""
         self.ids: set[str] = set()
+        self.queue: list[tuple[Speech, float]] = []
+        """Who waited for a seat after the last step, and since when."""
         self.served: set[Speech] = set()
         """Who had a seat before."""
         self.callers = [Caller(self, i, script) for i, script in enumerate(schedule.scripts)]
@@ -1014,6 +1469,17 @@ class World:
         """Those begun, and of them those that came to nothing."""
         self.struck: Counter[str] = Counter()
         """Faults that came to pass."""
+        self.came: Counter[str] = Counter()
+        """What came of all that; of the last three, how often there were so many."""
+        self.held_before: dict[Connection, int] = {}
+        """Generations before the last input, where they are limited."""
+        self.rerouted: dict[object, list[object]] = {}
+        """By speech, why it has left a route, until somebody has looked."""
+        self.closed = False
+        """Whether all is to end at once."""
+        self.begun: deque[float] = deque()
+        self.opened: deque[float] = deque()
+        """When turns began that count for the limits of a key: for its client, for its server."""
         self.met: Counter[str] = Counter()
         """In which states speeches were interrupted; those that were over do not count."""
         self.crossed = 0
@@ -1087,6 +1553,11 @@ class World:
                 # A speech that is turned away at once meets nothing.
                 self.run(lambda: False, breaker.until, quiet=True)
                 self.now = max(self.now, breaker.until)
+        outage, each = self.schedule.outage, self.schedule.limits.requests_per_minute
+        until = max(outage[0] if outage else 0.0, self.now + _PERIOD if each else 0.0)
+        if until > self.now:
+            self.run(lambda: False, until, quiet=True)
+            self.now = until
         number = len(self.callers)
         text = " ".join(f"s{number}w{i}e" for i in range(3))
         interrupt, cue = None, "begun"
@@ -1137,14 +1608,15 @@ class World:
             self.trace.append(f"{self.now:9.4f} > {what.__name__} {args!r}")
         self.steps -= 1
         self.require(self.steps > 0, "no end to it")
-        queue = [(speech, speech.waiting_since or 0.0) for speech in urgent(self.pool)]
+        if self.schedule.limits is not NO_LIMITS:
+            self.held_before = {conn: len(conn.generations) for conn in self.pool.connections}
         try:
             return what(*args, now=self.now, **more)
         finally:
             dialled: list[Connection] = []
             for effect in self.mux.effects():
                 self.perform(effect, dialled)
-            self.check(queue, dialled)
+            self.check(dialled)
 
     def perform(self, effect: Effect, dialled: list[Connection]) -> None:
         if self.verbose:
@@ -1157,12 +1629,19 @@ class World:
                     self.now >= self.banned.get(conn.plan.key, 0.0), "Retry-After undercut"
                 )
                 fault = dict(self.schedule.dials).get(self.dials)
+                if self.schedule.outage is not None and conn.plan.route.fallback_for is None:
+                    until, how = self.schedule.outage
+                    fault = how if self.now < until else fault
                 link = self.links[conn] = Link(self, conn, self.dials, fault)
                 dialled.append(conn)
                 link.dial()
             case Send(conn=conn, frames=frames):
-                self.links[conn].send(list(frames))
+                link = self.links[conn]
+                if link.account == 0 and str(frames[0]).startswith("open "):
+                    self.begun.append(self.now)
+                link.send(list(frames))
             case HangUp(conn=conn):
+                self.links[conn].carried = self.held_before.get(conn, 0)
                 self.links[conn].hang_up()
             case Wake(handle=handle):
                 handle.wake()  # type: ignore[attr-defined]
@@ -1184,13 +1663,17 @@ class World:
 
     def shut(self, how: Callable[[float], Ticket]) -> None:
         self.ending = True
+        self.closed = self.closed or how == self.mux.close
+        if not self.all_over():
+            self.came["closed in the middle" if self.closed else "drained in the middle"] += 1
         waiter = Waiter(self)
+        waiter.closes = True
         self.waiters.append(waiter)
         waiter.wait(self.input(how))
 
     # -- promises
 
-    def check(self, queue: list[tuple[Speech, float]], dialled: list[Connection]) -> None:
+    def check(self, dialled: list[Connection]) -> None:
         """What holds after every step."""
         pool, require = self.pool, self.require
         require(not self.mux.pending, "effects are left")
@@ -1205,12 +1688,21 @@ class World:
         if self.postponed is not None and self.satisfied:
             self.after(self.rng.uniform(0.0, 0.5), self.shut, self.postponed)
             self.postponed = None
+        if self.schedule.limits is not NO_LIMITS:
+            self.check_limits(open_links)
         for caller in self.callers:
             speech = caller.speech
-            caller.look()
-            if speech is not None and speech.state is SpeechState.INTERRUPTED:
+            if speech is None:
+                continue
+            if not caller.cued:
+                caller.look()
+            if speech.state in _ALIVE:
+                caller.look_on()
+            elif speech.state is SpeechState.INTERRUPTED:
                 require(not speech._buffer, "audio is kept for a speech that was interrupted")
-            if caller.waits and speech is not None:
+            elif speech.state is SpeechState.FAILED and not caller.told:
+                caller.look_at_failure()
+            if caller.waits:
                 require(
                     speech.state in (SpeechState.WAITING, SpeechState.SPEAKING)
                     and not speech._buffer,
@@ -1220,11 +1712,13 @@ class World:
             if waiter.waits:
                 assert waiter.ticket is not None
                 require(not waiter.ticket.done, "nobody woke who waits for a ticket")
-        if urgent(pool):
-            self.check_queue()
-            self.check_room(urgent(pool)[0])
-        if queue:
-            self.check_order(queue)
+        waiting = urgent(pool)
+        if waiting:
+            self.check_queue(waiting)
+            self.check_room(waiting[0])
+        if self.queue:
+            self.check_order(self.queue)
+        self.queue = [(speech, speech.waiting_since or 0.0) for speech in waiting]
         self.served.update(c.speech for c in self.callers if c.speech and c.speech.generation)
         for conn in dialled:
             self.check_dial(conn)
@@ -1238,8 +1732,13 @@ class World:
     def check_counts(self) -> None:
         """Nothing is lost in the books."""
         stats = self.mux.stats()
-        came_up = sum(link.conn.opened_at is not None for link in self.links.values())
-        self.vain = sum(c.opened_at is None and not c.coming for c in self.links)
+        came_up = coming = 0
+        for conn in self.links:
+            if conn.opened_at is not None:
+                came_up += 1
+            elif conn.coming:
+                coming += 1
+        self.vain = len(self.links) - came_up - coming
         right = (
             stats.opened == stats.closed + stats.live == came_up
             and stats.leased == stats.released + stats.held
@@ -1247,16 +1746,75 @@ class World:
             and stats.size == stats.dialling + stats.idle + stats.busy + stats.closing
             and stats.dials == stats.opened + stats.dialling + self.vain
             and stats.returned_bad <= stats.released
-            and stats.queued <= stats.leased
+            and stats.requests == stats.leased + stats.unserved + stats.waiting
+            and stats.queued <= stats.requests
+            and stats.timeouts + stats.refused <= stats.unserved
+            and stats.timeouts + stats.refused <= stats.unserved
             and stats.lost <= stats.closed
         )
         self.require(right, lambda: f"{came_up} connections came up of {self.dials}: {stats}")
 
-    def check_queue(self) -> None:
+    def check_limits(self, open_links: list[Link]) -> None:
+        """A key has no more than it may, and what is counted for it is what there is."""
+        limits, require = self.schedule.limits, self.require
+        sockets = [link.conn for link in open_links if link.account == 0]
+        if limits.connections is not None:
+            require(len(sockets) <= limits.connections, f"{len(sockets)} sockets for a key")
+            self.came["had all connections of a key"] += len(sockets) == limits.connections
+        member = self.mux.members[0]
+        if member is None:
+            return
+        for pot, held in (
+            (member.quota.connections, len(sockets)),
+            (member.quota.generations, sum(len(conn.generations) for conn in sockets)),
+        ):
+            # What a connection was hung up with counts until that is gone.
+            most = held + (sum(link.carried for link in open_links) if held < len(pot.held) else 0)
+            right = pot.granted - pot.returned == len(pot.held) and held <= len(pot.held) <= most
+            require(right, lambda pot=pot, held=held: f"{held}, and {pot.held} of the key's")
+
+    def opens(self, link: Link) -> None:
+        """A turn begins at its server, which counts."""
+        limits = self.schedule.limits
+        if link.account > 0 or limits is NO_LIMITS:
+            return
+        at_once = sum(
+            len(other.held)
+            for other in self.links.values()
+            if other.account == 0 and not (other.gone or other.dead)
+        )
+        most, each = limits.generations, limits.requests_per_minute
+        if most is not None:
+            self.require(at_once <= most, f"{at_once} generations for a key")
+            self.came["had all generations of a key"] += at_once == most
+        self.opened.append(self.now)
+        while self.opened[0] <= self.now - _MINUTE:
+            self.opened.popleft()
+        if each is not None:
+            self.require(len(self.opened) <= each, f"{len(self.opened)} requests in a minute")
+            self.came["had all requests of a minute"] += len(self.opened) == each
+
+    def may_speak(self, plan: Plan) -> bool:
+        """Whether the key may have one more generation."""
+        limits = self.schedule.limits
+        if limits is NO_LIMITS or owner(plan) > 0:
+            return True
+        while self.begun and self.begun[0] + _PERIOD <= self.now + _CLOSE:
+            self.begun.popleft()
+        most, each = limits.generations, limits.requests_per_minute
+        mine = [conn for conn in self.pool.connections if owner(conn.plan) == 0]
+        at_once = sum(len(conn.generations) or self.links[conn].carried for conn in mine)
+        return (most is None or at_once < most) and (each is None or len(self.begun) < each)
+
+    def breaker(self, plan: Plan) -> Breaker:
+        return self.pool._breakers[plan.number]
+
+    def check_queue(self, waiting: list[Speech]) -> None:
         """Nobody waits while there is a seat."""
-        for speech in urgent(self.pool):
+        for speech in waiting:
             lane = self.pool.lanes[speech.plan.key]
-            if speech.not_before <= self.now and lane.breaker.seats(self.now):
+            ready = speech.not_before <= self.now and lane.breaker.seats(self.now)
+            if ready and self.may_speak(speech.plan):
                 free = [conn for conn in lane.connections if conn.free_seats > 0]
                 if free:
                     self.require(False, f"{speech!r} waits beside {free}")
@@ -1307,6 +1865,8 @@ class World:
 
     def check_event(self, event: Event) -> None:
         """Nothing is given up without a reason."""
+        if event.name == "speech.rerouted":
+            self.rerouted.setdefault(event.fields["speech"], []).append(event.fields["error"])
         number = event.fields.get("connection")
         links = [link for link in self.links.values() if link.conn.number == number]
         if event.name == "connection.closed":
@@ -1315,7 +1875,10 @@ class World:
             reason = event.fields["reason"]
             hurried = links[0].conn.hurried and "not acknowledged" in str(reason)
             crossed = "crossed" in str(reason) and any(t.tired for t in links[0].known.values())
-            wanted = reason in _REASONS or hurried or crossed or not links[0].well
+            # Where a provider owes something and is silent, so may be the wires that rest.
+            silent = any(not link.well for link in self.links.values() if link is not links[0])
+            resting = silent and reason == "it may be as dead as one that said nothing"
+            wanted = reason in _REASONS or hurried or crossed or resting or not links[0].well
             self.require(wanted, f"{links[0].conn!r} was given up: {reason}")
             if reason == "another voice needs the room":
                 key = links[0].conn.plan.key

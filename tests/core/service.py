@@ -112,7 +112,7 @@ class Service:
                             self.after(self.latency, self.speak, conn, frame[4:], fate)
                 case HangUp(conn=conn):
                     self.after(0.05, self.gone, conn)
-        self.most = max(self.most, self.harness.mux.stats().size)
+        self.most = max(self.most, len(self.harness.mux._pool.connections))
         for speech in list(self._open):
             self.read(speech)
             if speech in self.done:

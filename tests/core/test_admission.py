@@ -632,7 +632,7 @@ def test_what_waits_in_vain_is_told_that_others_have_it() -> None:
     speaking(a)
     speech = b.speak("Hello? ")
     town.advance(10.0)
-    with pytest.raises(PoolTimeout, match="other clients have 1 connections"):
+    with pytest.raises(PoolTimeout, match="other clients have of it: connections 1"):
         b.read(speech)
     assert b.queued == (False, False)
 
@@ -736,6 +736,23 @@ def test_a_generation_that_is_lost_with_its_connection_is_given_back() -> None:
     town.check()
 
 
+def test_a_generation_that_is_broken_off_counts_until_its_connection_is_gone() -> None:
+    """Its provider has yet to hear of that."""
+    town = Town()
+    a, b = (town.client(traits(MULTIPLEXED, generations=1), PATIENT) for _ in range(2))
+    speaking(a)
+    waits = b.speak("Next. ")
+    b.up()
+    a.say(a.wires[0], "what is this?")
+    assert a.wires[0].state is ConnectionState.CLOSING
+    town.settle()
+    assert waits.state is SpeechState.WAITING
+    hung_up(a)
+    town.settle()
+    assert waits.state is SpeechState.SPEAKING
+    town.check()
+
+
 def test_a_sentence_waits_its_turn_on_its_own_connection() -> None:
     """A text that is several requests has each of them counted; its connection stays its own."""
     town = Town()
@@ -809,7 +826,7 @@ def test_who_would_wait_too_long_is_told_at_once() -> None:
     harness.spoken()
     harness.advance(20.0)
     speech = said(harness, "Too soon. ")
-    with pytest.raises(AtCapacity, match="1 requests a minute") as caught:
+    with pytest.raises(AtCapacity, match="speeches in line before this one: 0") as caught:
         harness.read(speech)
     assert type(caught.value) is AtCapacity
     assert caught.value.retry_after == pytest.approx(PERIOD - 20.0)

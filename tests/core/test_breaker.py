@@ -44,7 +44,7 @@ from ttsmux.settings import Interrupt
 
 QUIET = traits(ping=None)
 MUTING = traits(MULTIPLEXED, ping=None)
-ONCE = {"attempts": 1}
+ONCE = {"attempts": 1, "breaker_failures": 5}
 
 
 def breaker(harness: Harness, number: int = 0) -> Breaker:
@@ -166,6 +166,54 @@ def test_what_is_no_outage_never_opens_it(status: int) -> None:
         assert speech.state is SpeechState.FAILED
         harness.advance(3.0)
     assert breaker(harness).closed and breaker(harness).failures == 0
+
+
+def failures_until_open(seconds: float, **retry: object) -> int:
+    """Return how many failures it takes, so many seconds apart, to open it."""
+    one = Breaker(settings(retry=retry).retry, random.Random(1))
+    (conn,) = opened(QUIET).wires
+    count, now = 1, 100.0
+    while not one.failed(conn, ConnectionLost("torn"), now, now, up=True):
+        count, now = count + 1, now + seconds
+    return count
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count"), [(0.0, 20), (1.0, 20), (1.06, 20), (2.0, 11), (4.9, 6), (5.0, 5), (60, 5)]
+)
+def test_it_takes_twenty_failures_or_five_that_went_on_for_twenty_seconds(
+    seconds: float, count: int
+) -> None:
+    """For what fails slowly has somebody wait for it, and what fails fast may be chance."""
+    assert failures_until_open(seconds) == count
+
+
+@pytest.mark.parametrize(
+    ("retry", "count"),
+    [
+        ({"breaker_after": 0.0}, 5),
+        ({"breaker_after": 10.0}, 11),
+        ({"breaker_after": 1e6}, 20),
+        ({"breaker_failures": 8}, 8),
+        ({"breaker_failures": 3, "breaker_after": 0.0}, 3),
+    ],
+)
+def test_both_are_settings(retry: dict[str, object], count: int) -> None:
+    assert failures_until_open(1.0, **retry) == count
+
+
+def test_a_success_ends_the_time_for_which_it_has_failed() -> None:
+    """Four failures in a minute, a word of the provider's, and nineteen in two seconds."""
+    one = Breaker(settings().retry, random.Random(1))
+    (conn,) = opened(QUIET).wires
+    torn = ConnectionLost("torn")
+    for now in (0.0, 20.0, 40.0, 60.0):
+        assert not one.failed(conn, torn, now, now, up=True)
+    one.succeeded()
+    for number in range(19):
+        now = 61.0 + number / 10
+        assert not one.failed(conn, torn, now, now, up=True)
+    assert one.failed(conn, torn, 63.0, 63.0, up=True)
 
 
 def test_dials_under_way_together_count_once() -> None:
@@ -351,7 +399,7 @@ def test_its_times_are_settings() -> None:
 
 def test_any_number_of_openings_can_be_reckoned_with() -> None:
     """A provider may be down for days."""
-    harness = Harness()
+    harness = Harness(config=settings(min_idle=0, retry=ONCE))
     harness.ask()
     one = breaker(harness)
     one._openings, one.failures = 10**6, 4
@@ -379,7 +427,7 @@ def test_speeches_fail_in_the_step_in_which_they_come() -> None:
 
 def test_who_waits_when_it_opens_is_told_at_once() -> None:
     """A speech that rests before its next try, and one of another voice."""
-    retry = {"attempts": 3, "base": 1.0, "cap": 1.0}
+    retry = {"attempts": 3, "base": 1.0, "cap": 1.0, "breaker_failures": 5}
     harness = opened(QUIET, settings(min_idle=0, max_size=1, retry=retry))
     rests, other = harness.speak("1. "), harness.speak("2. ", line="other")
     breaker(harness).failures = 4
@@ -428,7 +476,8 @@ def test_the_next_route_is_taken_at_once() -> None:
 
 def test_connections_that_serve_go_on_serving_when_dials_fail() -> None:
     """The provider allows no more of them, perhaps: nobody who can be served is turned away."""
-    harness = opened(QUIET, settings(min_idle=0, max_size=4, retry={"attempts": 9}))
+    retry = {"attempts": 9, "breaker_failures": 5}
+    harness = opened(QUIET, settings(min_idle=0, max_size=4, retry=retry))
     busy, waits = harness.speak("1. ", end=False), harness.speak("2. ")
     harness.audio(busy)
     while breaker(harness).closed:
@@ -448,7 +497,7 @@ def test_connections_that_serve_go_on_serving_when_dials_fail() -> None:
 
 
 def test_an_idle_connection_serves_though_its_spare_cannot_be_had() -> None:
-    harness = opened(QUIET, settings(min_idle=0, max_size=4))
+    harness = opened(QUIET, settings(min_idle=0, max_size=4, retry={"breaker_failures": 5}))
     one = breaker(harness)
     one.failures = 4
     prewarm = harness.prewarm(2)
@@ -467,7 +516,11 @@ def test_no_connection_is_sound_when_what_was_spoken_failed_as_well() -> None:
     harness = opened(QUIET, settings(min_idle=0, max_size=4, retry=ONCE), n=3)
     breaker(harness).failures = 4
     speech = harness.ask()
-    harness.advance(5.0)
+    harness.advance(1.0)
+    for conn in harness.wires:
+        if conn.idle:
+            harness.alive(conn)  # their wires are sound
+    harness.advance(4.0)
     assert isinstance(speech.error, FirstAudioTimeout)
     assert harness.mux.stats().seats_free == 2
     refused(harness.ask())
@@ -832,9 +885,9 @@ def test_random_inputs_keep_its_promises() -> None:
 
     for seed in range(200):
         rng = random.Random(seed)
-        one = Breaker(settings().retry, rng)
+        one = Breaker(settings(retry={"breaker_after": 60.0}).retry, rng)
         wires: list[Connection] = [Wire() for _ in range(3)]  # type: ignore[misc]
-        now, fails = 0.0, 0
+        now, fails, since = 0.0, 0, 0.0
         for _ in range(200):
             now += rng.choice((0.0, 0.1, 1.0, 30.0))
             conn = rng.choice(wires)
@@ -847,9 +900,11 @@ def test_random_inputs_keep_its_promises() -> None:
             elif rng.random() < 0.7:
                 was, probe = one.state, one.probe
                 trips = one.failed(conn, ConnectionLost("torn"), now, now, up=rng.random() < 0.5)
+                since = since if fails else now
                 fails += 1
+                many = fails >= 20 or (fails >= 5 and now >= since + 60.0)
                 assert trips == (
-                    (was is BreakerState.CLOSED and fails == 5)
+                    (was is BreakerState.CLOSED and many)
                     or (was is BreakerState.HALF_OPEN and conn is probe)
                 )
                 assert not trips or now + 1.6 <= one.until <= now + 72.0

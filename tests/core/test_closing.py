@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.helpers import MULTIPLEXED, Harness, opened
+from tests.core.helpers import MULTIPLEXED, SEQUENTIAL, Harness, opened, traits
 from ttsmux.core.speech import Speech
 from ttsmux.core.states import SpeechState
-from ttsmux.errors import ClosedError
+from ttsmux.errors import AtCapacity, ClosedError
 
 
 def drained() -> tuple[Harness, Speech, Speech]:
@@ -28,6 +28,34 @@ def test_what_was_drained_is_read_out() -> None:
     assert isinstance(speaks.error, ClosedError)
     assert harness.finish(received) == b"\1\2\3\4"
     assert received.state is SpeechState.COMPLETED
+
+
+def test_draining_is_not_over_while_a_speech_is_to_be_tried_again() -> None:
+    """There is no connection at that moment, and there will be one more."""
+    harness = Harness()
+    speech = harness.speak("Hello. ")
+    ticket = harness.drain()
+    harness.refuse(harness.wires[0])
+    assert harness.mux.stats().size == 0 and not ticket.done
+    harness.advance(1.0)
+    harness.up()
+    harness.audio(speech)
+    harness.done(speech)
+    assert not ticket.done
+    harness.hung_up()
+    assert ticket.done and harness.finish(speech) == b"\1\2\3\4"
+
+
+def test_draining_is_over_when_the_last_speech_is_turned_away() -> None:
+    """It has text at last, and no request is left of this minute's."""
+    harness = Harness(traits(SEQUENTIAL, requests_per_minute=1))
+    harness.spoken()
+    speech = harness.speak()
+    ticket = harness.drain()
+    harness.write(speech, "Two. ")
+    assert isinstance(speech.error, AtCapacity)
+    harness.hung_up()
+    assert ticket.done
 
 
 def test_what_was_drained_may_be_interrupted() -> None:

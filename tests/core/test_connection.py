@@ -361,12 +361,22 @@ def test_a_second_step_due_with_the_first_audio_deadline() -> None:
 
 
 def test_a_connection_that_serves_once() -> None:
-    """Not reusable: hung up after its first speech, and no spares are kept."""
-    harness = opened(traits(reusable=False), settings(min_idle=2))
-    assert len(harness.wires) == 3 or harness.mux.stats().size >= 1
+    """Not reusable: hung up after its first speech. One for the next speech is opened ahead."""
+    harness = opened(traits(reusable=False), settings())
+    first, second = harness.wires
     harness.spoken()
-    assert harness.wires[0].state is ConnectionState.CLOSING
+    assert first.state is ConnectionState.CLOSING
     assert harness.doomed() == ["it serves once"]
+    harness.speak("Hello. ")
+    assert second.live and len(harness.wires) == 3
+
+
+def test_a_request_that_serves_once() -> None:
+    """Over HTTP there is nothing to open before there is something to say."""
+    harness = opened(traits(reusable=False, ping=None), settings())
+    harness.spoken()
+    harness.speak("Hello. ")
+    assert len(harness.wires) == 2
 
 
 # --- interruption ---------------------------------------------------------------------------------

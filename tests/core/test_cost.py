@@ -139,6 +139,20 @@ def test_an_input_costs_the_same_however_many_have_no_text_yet() -> None:
     assert cost(MANY) < 1.5 * cost(FEW)
 
 
+@pytest.mark.parametrize("text", ["Hello. ", None])
+def test_a_dial_that_fails_costs_the_same_however_many_wait_for_it(text: str | None) -> None:
+    """Each counts it as one of its tries, but not now."""
+
+    def cost(number: int) -> int:
+        harness = Harness(QUIET, settings(min_idle=0, max_size=1))
+        waiting = [harness.speak(text) for _ in range(number)]
+        count = steps(lambda: harness.refuse(harness.wires[0]))
+        assert all(speech.metrics().attempts == 1 for speech in waiting)
+        return count
+
+    assert cost(MANY) < 1.5 * cost(FEW)
+
+
 def test_to_leave_costs_the_same_when_all_do() -> None:
     """As at the end of a client, or when their callers hang up one by one."""
 
@@ -205,6 +219,22 @@ def test_who_has_left_is_not_kept() -> None:
         harness.interrupt(harness.speak("Hello. ", line="v0"))
     assert len(line._order) < 200 and len(line._ready) < 200
     assert len(line.urgent) == 1
+
+
+def test_neither_who_waited_for_text_nor_dials_that_failed_are_kept() -> None:
+    """While somebody waits all the time, dials that fail and speeches that leave leave nothing."""
+    retry = {"attempts": 1000, "budget": None, "breaker_failures": None, "cap": 0.01}
+    harness = Harness(QUIET, settings(min_idle=0, acquire_timeout=4000.0, retry=retry))
+    harness.speak("Hello. ", line="v0")
+    line = next(iter(harness.mux._pool.lanes.values())).line
+    for _ in range(1500):
+        for conn in [conn for conn in harness.wires if conn.coming]:
+            harness.refuse(conn)
+        harness.wires.clear()
+        gone = harness.speak(line="v0")
+        harness.advance(0.01)
+        harness.interrupt(gone)
+    assert len(line._patience) < 200 and len(line._failed_at) <= 1000
 
 
 def test_who_left_while_resting_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

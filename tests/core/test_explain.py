@@ -202,7 +202,65 @@ def test_an_end_cuts_the_phase_it_comes_in() -> None:
     harness.advance(10.0)
     assert explained(harness, speech) == before
     assert before.startswith("speech 1 on toy: interrupted\n")
-    assert [row[:2] for row in rows(before)][-2:] == [("provider", 250), ("so far", 250)]
+    assert [row[:2] for row in rows(before)][-2:] == [("provider", 250), ("in all", 250)]
+
+
+def test_a_speech_that_failed_says_with_what() -> None:
+    """By name: its words are the caller's already. And nothing of it is only so far."""
+    harness = Harness(SEQUENTIAL, settings(min_idle=0, acquire_timeout=0.5))
+    speech = harness.speak("Hello. ")
+    harness.advance(0.5)
+    text = explained(harness, speech)
+    assert text.startswith("speech 1 on toy: failed (PoolTimeout)\n")
+    assert [row[:2] for row in rows(text)][-2:] == [("queue", 500), ("in all", 500)]
+
+
+def test_dials_that_failed_have_a_line() -> None:
+    """Also before one works, and where none does: it is no line of speeches that kept it waiting."""
+    harness = Harness(SEQUENTIAL, settings(min_idle=0))
+    speech = harness.speak()
+    harness.advance(0.25)
+    harness.write(speech, "Hello. ")
+    harness.advance(0.5)
+    harness.refuse(harness.wires[0])
+    assert [row[:2] for row in rows(explained(harness, speech))] == [
+        ("text", 250),
+        ("failed dials", 500),
+        ("so far", 750),
+    ]
+    while len(harness.wires) < 2:
+        harness.until(harness.mux.deadline or 0.0)
+    again = round(harness.now * 1000)
+    harness.advance(0.25)
+    harness.up(harness.wires[1])
+    found = {label: number for label, number, _ in rows(explained(harness, speech))}
+    assert (found["failed dials"], found["dial"]) == (500, 250)
+    assert found["text"] + found["failed dials"] + found["queue"] == again
+
+
+def test_a_dial_that_failed_beside_the_one_that_worked_is_no_line_of_its_own() -> None:
+    """The time is shown as that of the one that it got."""
+    harness = Harness(SEQUENTIAL, settings(min_idle=0, max_size=2))
+    harness.prewarm(2)
+    speech = harness.speak("Hello. ")
+    harness.advance(0.25)
+    harness.refuse(harness.wires[0])
+    harness.advance(0.25)
+    harness.up(harness.wires[1])
+    assert speech.generation is not None
+    labels = [label for label, _, _ in rows(explained(harness, speech))]
+    assert "failed dials" not in labels and "dial" in labels
+
+
+def test_a_dial_that_failed_before_there_was_text_kept_nobody() -> None:
+    harness = Harness(SEQUENTIAL, settings(min_idle=0))
+    speech = harness.speak()
+    harness.refuse(harness.wires[0])
+    harness.advance(0.25)
+    harness.up()
+    harness.write(speech, "Hello. ")
+    assert [row[0] for row in rows(explained(harness, speech))][:2] == ["text", "dial"]
+    assert speech.metrics().queue == 0.0
 
 
 def test_much_usage_is_folded() -> None:

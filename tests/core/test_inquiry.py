@@ -9,7 +9,16 @@ import attrs
 import pytest
 
 from tests.core.helpers import LEAN, SEQUENTIAL, Harness, Toy
-from ttsmux.adapter import Closed, DialFailure, Handshake, Verdict, Voice, VoicePage
+from ttsmux.adapter import (
+    Closed,
+    DialFailure,
+    Failed,
+    Handshake,
+    Scope,
+    Verdict,
+    Voice,
+    VoicePage,
+)
 from ttsmux.core import inquiry as module
 from ttsmux.core.inquiry import Inquiry
 from ttsmux.core.route import Route
@@ -20,6 +29,8 @@ from ttsmux.errors import (
     ConnectionLost,
     Error,
     InsecureEndpoint,
+    InvalidVoice,
+    NotFoundError,
     PoolFull,
     RemoteProtocolError,
     TruncatedAudio,
@@ -155,6 +166,27 @@ def test_a_request_that_fails(fault: Any, kind: type[Error], says: str) -> None:
         with pytest.raises(kind, match=says) as caught:
             inquiry.result()
     assert (caught.value.provider, caught.value.phase) == ("toy", "dial")
+
+
+class Choosy(Choir):
+    """Takes every refusal for one of its voice."""
+
+    def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
+        return Verdict(Scope.CONNECTION, InvalidVoice("the server refused the settings"))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, ConfigError), (404, NotFoundError), (422, ConfigError)]
+)
+def test_a_refusal_is_of_no_setting(status: int, kind: type[Error]) -> None:
+    """There is no voice in the question; the server's own words are told."""
+    inquiry = asked(Choosy(shape=SEQUENTIAL))
+    inquiry.handshake(None)
+    inquiry.lost(DialFailure(status=status, body="no such list"))
+    with pytest.raises(kind) as caught:
+        inquiry.result()
+    assert type(caught.value) is kind
+    assert str(caught.value) == f"toy: the server answered HTTP {status}: no such list"
 
 
 @pytest.mark.parametrize("refreshable", [True, False])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.helpers import MULTIPLEXED, SECOND, Harness, opened, settings, traits
+from tests.core.helpers import MULTIPLEXED, SECOND, Harness, Toy, opened, settings, traits
 from tests.core.test_breaker import breaker
 from ttsmux.core.connection import Connection
+from ttsmux.core.route import Route
 from ttsmux.core.states import ConnectionState, SpeechState
 from ttsmux.errors import AtCapacity, ConnectionLost, FirstAudioTimeout, StallTimeout
 
@@ -115,6 +116,127 @@ def test_a_half_open_socket_costs_a_caller_its_deadline_and_no_error() -> None:
     assert harness.finish(speech)
 
 
+@pytest.mark.parametrize("ping", [None, 20.0])
+def test_half_open_sockets_cost_a_caller_one_deadline_however_many_there_are(
+    ping: float | None,
+) -> None:
+    """Six of them, as after a change of networks: one is tried, and the next one is fresh."""
+    harness = opened(traits(ping=ping), settings(min_idle=0), n=6)
+    harness.advance(15.0)
+    speech = harness.speak("Hello. ")
+    harness.until(19.999)
+    assert sum(conn.idle for conn in harness.wires) == 5 and not harness.dials()
+    harness.until(20.0)
+    assert all(conn.over for conn in harness.wires[:6]) and len(harness.dials()) == 1
+    harness.up()
+    harness.until(speech.not_before)
+    assert harness.now <= 20.05 and harness.on(speech) is harness.wires[6]
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)
+    stats = harness.mux.stats()
+    assert (stats.dials, stats.retries, stats.circuits_opened) == (7, 1, 0)
+
+
+def test_the_next_speech_meets_none_of_them() -> None:
+    """Nor one of another voice, whose connections are as old."""
+    harness = opened(QUIET, LONE, n=2)
+    harness.prewarm(2, voice="anna")
+    harness.up()
+    harness.advance(5.0)
+    lost = harness.speak("Hello. ")
+    harness.until(10.0)
+    assert isinstance(lost.error, FirstAudioTimeout)
+    assert all(conn.over for conn in harness.wires)
+    for voice in ({}, {"voice": "anna"}):
+        speech = harness.speak("Again. ", **voice)
+        harness.up()
+        assert harness.on(speech) is harness.wires[-1]
+    assert len(harness.wires) == 6
+
+
+def test_half_open_sockets_under_a_speech_that_goes_on_cost_it_one_gap() -> None:
+    """It breaks off in the middle, and goes on where something answers."""
+    retry = {"on_partial": "resume"}
+    harness = opened(QUIET, settings(min_idle=0, retry=retry), n=6)
+    harness.advance(15.0)
+    speech = harness.speak("Hello there, my dear. ")
+    harness.audio(speech, b"\1\2" * (SECOND // 2))
+    assert harness.hear(speech)
+    harness.until(18.999)
+    assert speech.generation is not None and not harness.dials()
+    harness.until(19.0)
+    assert all(conn.over for conn in harness.wires[:6]) and len(harness.dials()) == 1
+    harness.up()
+    harness.until(speech.not_before)
+    assert harness.on(speech) is harness.wires[6]
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)
+
+
+def test_what_has_been_heard_meanwhile_is_not_given_up() -> None:
+    """A pong while the other one kept silent: the speech is begun again on that connection."""
+    harness = opened(traits(), settings(min_idle=0), n=3)
+    harness.advance(15.0)
+    speech = harness.speak("Hello. ")
+    silent, (dead, sound) = harness.on(speech), [c for c in harness.wires if c.idle]
+    harness.advance(1.0)
+    harness.alive(sound)
+    harness.until(20.0)
+    assert silent.over and dead.over
+    harness.until(speech.not_before)
+    assert harness.on(speech) is sound and not harness.dials()
+
+
+def test_a_wire_on_which_something_comes_is_not_dead() -> None:
+    """A provider that only keeps one speech waiting costs that one's connection and no other."""
+    harness = opened(traits(), settings(min_idle=0), n=3)
+    harness.advance(15.0)
+    speech = harness.speak("Hello. ")
+    harness.advance(0.5)
+    harness.alive(harness.on(speech))
+    harness.until(20.0)
+    assert sum(conn.over for conn in harness.wires) == 1
+    harness.until(speech.not_before)
+    assert harness.on(speech) in harness.wires[:3] and not harness.dials()
+
+
+def test_spares_that_were_given_up_together_come_back_after_a_while() -> None:
+    """As after a loss: this client may not be the only one whose connections have died."""
+    harness = opened(QUIET, settings(min_idle=1), n=2)
+    harness.advance(15.0)
+    speech = harness.speak("Hello. ")
+    harness.until(20.0)
+    assert len(harness.dials()) == 1, "for the speech"
+    harness.up()
+    harness.until(speech.not_before)
+    harness.audio(speech)
+    harness.done(speech)
+    speech = harness.speak("Longer. ")
+    harness.audio(speech, bytes(60 * SECOND))
+    assert harness.hear(speech)
+    while len(harness.dials()) == 1:
+        assert harness.mux.deadline is not None
+        harness.until(harness.mux.deadline)
+    assert 20.5 < harness.now <= 40.0
+
+
+def test_one_provider_that_is_silent_says_nothing_of_another() -> None:
+    routes = [Route(adapter=Toy(shape=QUIET, line=line)) for line in "ab"]
+    harness = Harness(routes=routes, config=settings(min_idle=0, retry={"switch_after": 1}))
+    first = harness.speak("Hello. ")
+    harness.refuse(harness.wires[0])
+    harness.up()
+    harness.audio(first)
+    harness.done(first)
+    harness.advance(15.0)
+    speech = harness.speak("Hello. ")
+    harness.up()
+    harness.advance(5.0)
+    assert speech.plan.number == 1 and harness.on(speech) is harness.wires[1]
+
+
 def test_a_half_open_socket_that_rests_is_found_out_by_its_ping() -> None:
     """Before a caller meets it: a ping after 20 s, and 10 s for the answer."""
     harness = opened(traits(), settings(min_idle=0))
@@ -210,7 +332,7 @@ def test_an_idle_connection_closed_for_a_restart_is_replaced_after_a_while() -> 
 
 def test_a_replica_that_drains_turns_connections_away_and_is_no_outage() -> None:
     """1013 right after the upgrade: tried again after a backoff, and cheaper than a failure."""
-    harness = Harness(QUIET, settings(min_idle=0, retry={"attempts": 9}))
+    harness = Harness(QUIET, settings(min_idle=0, acquire_timeout=20.0))
     speech = harness.speak("Hello. ")
     for _ in range(6):
         harness.up()
@@ -227,7 +349,7 @@ def test_a_replica_that_drains_turns_connections_away_and_is_no_outage() -> None
 
 
 def test_a_replica_that_drains_for_good_is_an_error_that_says_so() -> None:
-    harness = Harness(QUIET, settings(min_idle=0))
+    harness = Harness(QUIET, settings(min_idle=0, retry={"attempts": 3}))
     speech = harness.speak("Hello. ")
     while speech.error is None:
         harness.up()

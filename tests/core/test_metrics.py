@@ -24,12 +24,12 @@ from tests.core.helpers import (
 )
 from tests.core.test_cost import steps
 from ttsmux.adapter import EarlyEnd, Flush
-from ttsmux.audio import AudioFormat
+from ttsmux.audio import AudioChunk, AudioFormat
 from ttsmux.core.metrics import Timeline
 from ttsmux.core.route import Route
 from ttsmux.core.speech import Speech
 from ttsmux.core.states import SpeechState
-from ttsmux.text.cutting import HoldBack
+from ttsmux.text.cutting import HoldBack, Join
 
 HALF = SECOND // 2
 FLUSHING = traits(MULTIPLEXED, flush=Flush.MESSAGE)
@@ -204,6 +204,44 @@ def test_a_dial_that_failed_counts_as_queue() -> None:
     metrics = speech.metrics()
     assert metrics.queue == pytest.approx(again)
     assert metrics.connect == pytest.approx(0.25) and metrics.attempts == 2
+
+
+@pytest.mark.parametrize("how", ["time", "close", "interrupt"])
+def test_who_leaves_the_line_without_a_seat_has_queued(how: str) -> None:
+    """Until then; as it is in the log, and as it adds up in the waterfall."""
+    harness = opened(SEQUENTIAL, settings(min_idle=0, max_size=1, acquire_timeout=0.75))
+    harness.speak("Hello. ")
+    speech = harness.speak()
+    harness.advance(0.25)
+    harness.write(speech, "World. ")
+    harness.take()
+    harness.advance(0.5)
+    assert (speech.metrics().queue, speech.metrics().acquire) == (None, None)
+    match how:
+        case "time":
+            harness.advance(0.25)
+        case "close":
+            harness.close()
+        case "interrupt":
+            harness.interrupt(speech)
+    seconds = 0.75 if how == "time" else 0.5
+    metrics = speech.metrics()
+    assert (metrics.queue, metrics.acquire) == (seconds, seconds)
+    assert (metrics.connect, metrics.ttfa, metrics.total) == (None, None, 0.25 + seconds)
+    harness.advance(10.0)
+    assert speech.metrics() == metrics
+    ends = [event for event in harness.events() if event.fields.get("speech") == speech.number]
+    assert ends[-1].fields["queue"] == seconds
+
+
+def test_dials_that_failed_are_queue_where_none_worked() -> None:
+    """All of the time since the text was there, then."""
+    harness = Harness(SEQUENTIAL, settings(min_idle=0, retry={"attempts": 1}))
+    speech = harness.speak("Hello. ")
+    harness.advance(0.5)
+    harness.refuse(harness.wires[0])
+    assert speech.state is SpeechState.FAILED
+    assert (speech.metrics().queue, speech.metrics().acquire) == (0.5, 0.5)
 
 
 def test_the_setup_is_what_the_provider_takes_to_say_that_it_is_ready() -> None:
@@ -386,6 +424,52 @@ def test_of_a_whole_speech_nothing_is_wasted() -> None:
     harness = opened(MULTIPLEXED)
     speech = harness.spoken("Hello. ")
     assert said(speech.metrics()) == (7, 7, 0)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize(
+    ("joining", "sent"),
+    [
+        ({"join": Join.TRAILING_SPACE, "hold_back": HoldBack.WORD}, 26),
+        ({"join": Join.SPACE, "hold_back": HoldBack.WORD, "max_text": 12}, 23),
+    ],
+)
+def test_what_pieces_are_joined_with_is_neither_wasted_nor_missing(
+    joining: dict[str, object], sent: int, interrupted: bool
+) -> None:
+    """Of a speech of 25 characters that was heard out, all that was sent was heard."""
+    harness = opened(traits(MULTIPLEXED, **joining))
+    speech = harness.speak("Hello there, good morning")
+    harness.audio(speech, loud(HALF))
+    harness.done(speech)
+    assert isinstance(harness.read(speech), AudioChunk)
+    if interrupted:
+        assert harness.interrupt(speech).unspoken_text == ""
+    else:
+        harness.finish(speech)
+    assert said(speech.metrics()) == (sent, sent, 0)
+
+
+def test_what_is_said_again_after_a_break_was_wasted_before() -> None:
+    """From the end of the word up to which the audio is kept, and no more; also meanwhile."""
+    harness = opened(
+        MULTIPLEXED, settings(min_idle=0, retry={"on_partial": "resume", "base": 1e-6})
+    )
+    speech = harness.speak("One two three. ")
+    id = harness.id(speech)
+    harness.say(harness.on(speech), f"mark {id} One 0 0.25", f"mark {id} two 0.25 0.5")
+    harness.audio(speech, loud(HALF))
+    harness.hear(speech)
+    harness.drop(harness.on(speech))
+    harness.until(harness.mux.deadline or 0.0)
+    harness.up()
+    assert speech.generation is not None and speech.metrics().resumed == 1
+    assert harness.words(harness.on(speech))[1] == "text three. "
+    assert said(speech.metrics()) == (15 + 7, 7, 15 - 8)  # up to "three"
+    harness.audio(speech, loud(HALF))
+    harness.done(speech)
+    harness.finish(speech)
+    assert said(speech.metrics()) == (22, 15, 7)
 
 
 def test_an_attempt_that_failed_is_wasted() -> None:

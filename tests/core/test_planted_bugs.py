@@ -11,17 +11,20 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
 import pytest
 
 from tests.core.network import Fault, World, random_schedule
 from ttsmux.adapter import Closed
-from ttsmux.core import crowd, pool
+from ttsmux.core import crowd, pool, quota
 from ttsmux.core.breaker import Breaker
 from ttsmux.core.connection import Connection
 from ttsmux.core.dialling import Dialler
 from ttsmux.core.generation import LiveGeneration
 from ttsmux.core.lane import Lane, Ticket
+from ttsmux.core.mux import Mux
 from ttsmux.core.pool import Pool
+from ttsmux.core.resume import Cut, Passage, find_cut, next_word
 from ttsmux.core.route import Plan
 from ttsmux.core.speech import Speech
 from ttsmux.core.states import (
@@ -31,8 +34,10 @@ from ttsmux.core.states import (
     SpeechState,
     Trust,
 )
+from ttsmux.core.ways import Ways
+from ttsmux.errors import Error
 
-_ENOUGH = 300
+_ENOUGH = 400
 """Schedules within which a plant must be noticed."""
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -368,7 +373,7 @@ def a_doomed_connection_takes_its_neighbours_along(patch: pytest.MonkeyPatch) ->
 
 @plant
 def the_next_route_goes_on_where_the_last_one_failed(patch: pytest.MonkeyPatch) -> None:
-    def restart(log: Any, cutter: object, ended: bool) -> None:
+    def restart(log: Any, cutter: object, ended: bool, *, at: int = 0) -> None:
         log.settle()
 
     patch.setattr("ttsmux.core.ledger.TextLog.restart", restart)
@@ -377,6 +382,81 @@ def the_next_route_goes_on_where_the_last_one_failed(patch: pytest.MonkeyPatch) 
 @plant
 def text_that_crossed_the_providers_own_end_is_not_said_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("ttsmux.core.ledger.TextLog.recall", lambda log, since: None)
+
+
+@plant
+def a_word_is_skipped_where_a_speech_goes_on(patch: pytest.MonkeyPatch) -> None:
+    def skip(passage: Passage) -> Cut:
+        cut = find_cut(passage)
+        word = passage.text[cut.at :].split(" ")[0]
+        return attrs.evolve(cut, at=next_word(passage.text, cut.at + len(word)))
+
+    patch.setattr("ttsmux.core.speech.find_cut", skip)
+
+
+@plant
+def an_estimate_is_called_exact(patch: pytest.MonkeyPatch) -> None:
+    def sure(passage: Passage) -> Cut:
+        return attrs.evolve(find_cut(passage), approximate=False)
+
+    patch.setattr("ttsmux.core.speech.find_cut", sure)
+
+
+@plant
+def nobody_is_told_that_a_speech_went_on(patch: pytest.MonkeyPatch) -> None:
+    def sewn(speech: Speech, now: float) -> None:
+        speech._seam = None
+
+    patch.setattr(Speech, "_sewn", sewn)
+
+
+@plant
+def what_may_be_played_begins_again(patch: pytest.MonkeyPatch) -> None:
+    def begin(speech: Speech, *args: object) -> None:
+        speech._collected = True
+
+    after(patch, Speech, "__init__", begin)
+
+
+@plant
+def a_request_is_tried_against_everything(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("ttsmux.core.ways.may_help_over_http", lambda error: True)
+
+
+@plant
+def nothing_is_tried_over_http(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("ttsmux.core.ways.may_help_over_http", lambda error: False)
+
+
+@plant
+def another_voice_goes_on(patch: pytest.MonkeyPatch) -> None:
+    real = Ways.next
+
+    def next_way(ways: Ways, plan: Plan, error: Error, *, same_voice: bool, **how: Any) -> object:
+        return real(ways, plan, error, **how)
+
+    patch.setattr(Ways, "next", next_way)
+
+
+@plant
+def a_deadline_is_overlooked(patch: pytest.MonkeyPatch) -> None:
+    def forget(speech: Speech, *args: object) -> None:
+        speech._total_due = None
+
+    after(patch, Speech, "__init__", forget)
+
+
+@plant
+def draining_cuts_short_what_speaks(patch: pytest.MonkeyPatch) -> None:
+    def drain(mux: Mux, now: float) -> Ticket:
+        return mux.close(now)
+
+    patch.setattr(Mux, "drain", drain)
+
+
+@plant
+def a_key_speaks_more_than_it_may(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(quota._Generations, "room", lambda pot, traits, now: 1)
 
 
 @pytest.mark.parametrize("bug", PLANTS)

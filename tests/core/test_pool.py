@@ -13,7 +13,7 @@ from tests.core.helpers import (
     settings,
     traits,
 )
-from ttsmux.adapter import Input, Traits
+from ttsmux.adapter import Flush, Input, Traits
 from ttsmux.core import spares
 from ttsmux.core.connection import Connection
 from ttsmux.core.effects import Dial, Report, Send
@@ -23,6 +23,7 @@ from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import ConnectionState, SpeechState
 from ttsmux.errors import (
     AuthError,
+    CircuitOpen,
     ClosedError,
     ConnectError,
     NotFoundError,
@@ -228,7 +229,7 @@ def test_a_pool_timeout_tells_what_a_key_is_allowed() -> None:
     harness.up()
     waits = harness.speak("2. ")
     harness.advance(1.5)
-    with pytest.raises(PoolTimeout, match="1 of at most 8 in all, and 1 for a key"):
+    with pytest.raises(PoolTimeout, match="in all: 1 of at most 8, for a key at most 1"):
         harness.read(waits)
 
 
@@ -408,12 +409,24 @@ def test_a_retry_after_beyond_all_patience_is_an_error_at_once() -> None:
     harness = Harness(QUIET, settings(min_idle=0))
     speech = harness.speak("Hello. ")
     harness.refuse(harness.wires[0], 429, retry_after="60")
-    with pytest.raises(RateLimitError):
+    with pytest.raises(RateLimitError) as caught:
         harness.read(speech)
-    late = harness.speak("Again. ")
-    harness.advance(10.0)
-    with pytest.raises(PoolTimeout, match="the last dial failed: the server answered HTTP 429"):
-        harness.read(late)
+    assert caught.value.retry_after == 60.0
+    for seconds, left in ((0.0, 60.0), (7.5, 52.5), (42.5, 10.0)):
+        harness.advance(seconds)
+        for late in (harness.ask("Again. "), harness.speak()):
+            assert isinstance(late.error, RateLimitError) and late.error.retry_after == left
+    harness.advance(0.001)
+    patient = harness.ask("Again. ")
+    assert patient.state is SpeechState.WAITING
+    harness.until(59.999)
+    assert len(harness.wires) == 1
+    harness.until(60.0)
+    harness.up()
+    assert patient.generation is not None
+    stats = harness.mux.stats()
+    assert (stats.refused, stats.retries) == (7, 0)
+    assert harness.mux._pool._budgets[0].left == 500
 
 
 def test_retry_after_is_waited_for_even_if_another_connection_works() -> None:
@@ -521,6 +534,42 @@ def test_two_voices_without_text_do_not_take_each_others_connection() -> None:
     harness.hung_up()
     harness.up()
     assert second.generation is not None and first.generation is None
+
+
+def test_who_came_later_does_not_take_the_connection_of_one_that_only_rests() -> None:
+    """It would be dialled anew as soon as the rest is over, and that one's in its turn."""
+    retry = {"base": 1.0, "cap": 1.0}
+    harness = opened(QUIET, settings(min_idle=0, max_size=1, retry=retry))
+    rests = harness.speak("1. ")
+    harness.say(harness.on(rests), f"error {harness.id(rests)} generation busy")
+    (conn,) = harness.wires
+    assert conn.idle and rests.not_before > harness.now
+    later = harness.speak("2. ", line="other")
+    harness.until(rests.not_before - 0.001)
+    assert conn.idle and harness.doomed() == []
+    harness.advance(0.002)
+    assert harness.on(rests) is conn and later.state is SpeechState.WAITING
+    finish(harness, rests)
+    assert harness.doomed() == ["another voice needs the room"]
+    harness.hung_up()
+    harness.up()
+    finish(harness, later)
+    assert len(harness.wires) == 2
+
+
+def test_who_comes_first_takes_the_connection_of_one_that_only_rests() -> None:
+    """Of two that are begun again the one that failed last is in front."""
+    harness = opened(MUTING, settings(min_idle=0, max_size=2, retry={"base": 1.0, "cap": 1.0}))
+    rests = harness.speak("1. ")
+    first, neighbour = (harness.speak(text, line="other") for text in ("2. ", "3. "))
+    harness.up()
+    idle, drains = harness.wires
+    harness.say(idle, f"error {harness.id(rests)} generation busy")
+    assert idle.idle and harness.doomed() == []
+    harness.say(drains, f"error {harness.id(first)} taint busy")
+    reported = ["the provider reported an error", "another voice needs the room"]
+    assert harness.on(neighbour) is drains and harness.doomed() == reported
+    assert idle.state is ConnectionState.CLOSING
 
 
 def test_an_idle_connection_makes_room_while_another_one_drains() -> None:
@@ -907,7 +956,7 @@ def test_too_many_wait() -> None:
     silent = harness.speak()
     waits = harness.speak("1. ")
     harness.write(silent, "0. ")
-    with pytest.raises(PoolFull, match="1 speeches wait for a seat already"):
+    with pytest.raises(PoolFull, match="max_waiting is 1, and as many wait"):
         harness.speak("2. ")
     assert waits.state is SpeechState.SPEAKING
     assert harness.mux.stats().waiting == 1
@@ -1277,11 +1326,102 @@ def test_seats_on_connections_that_are_not_used_again_are_counted() -> None:
 
 
 def test_who_is_refused_is_counted() -> None:
+    """And is told by whom."""
     harness = opened(QUIET, settings(min_idle=0, max_size=1, max_waiting=1))
     harness.speak("1. "), harness.speak("2. ")
-    with pytest.raises(PoolFull):
+    with pytest.raises(PoolFull) as caught:
         harness.speak("3. ")
-    assert harness.mux.stats().refused == 1
+    assert caught.value.provider == "toy"
+    stats = harness.mux.stats()
+    assert (stats.refused, stats.unserved, stats.requests) == (1, 1, 3)
+
+
+def requested(harness: Harness) -> tuple[int, int, int, float]:
+    """Return how many asked for a seat, had to wait, got none, and how long they waited."""
+    stats = harness.mux.stats()
+    assert stats.requests == stats.leased + stats.unserved + stats.waiting
+    return stats.requests, stats.queued, stats.unserved, stats.wait_seconds
+
+
+@pytest.mark.parametrize("how", ["time", "interrupt", "close", "deadline", "source"])
+def test_who_waits_in_vain_has_asked_and_waited(how: str) -> None:
+    """As in psycopg_pool: it has queued when it joins the line, and its wait counts when it ends."""
+    harness = opened(QUIET, settings(min_idle=0, max_size=1, acquire_timeout=0.5))
+    harness.speak("Hello. ")
+    assert requested(harness) == (1, 0, 0, 0.0)
+    speech = harness.speak("Hello? ", total=0.25 if how == "deadline" else None)
+    assert requested(harness) == (2, 1, 0, 0.0)
+    harness.advance(0.25)
+    match how:
+        case "time":
+            harness.advance(0.25)
+        case "interrupt":
+            harness.interrupt(speech)
+        case "close":
+            harness.close()
+        case "source":
+            harness.fail(speech, ValueError("the source"))
+    assert requested(harness) == (2, 1, 1, 0.5 if how == "time" else 0.25)
+    assert harness.mux.stats().timeouts == (how == "time")
+
+
+@pytest.mark.parametrize("text", ["Hello. ", None])
+def test_who_is_failed_by_dials_has_asked_for_a_seat(text: str | None) -> None:
+    """Also before its text was there: in an outage most fail so."""
+    harness = Harness(QUIET, settings(min_idle=0, retry={"attempts": 1}))
+    for count in (1, 2):
+        speech = harness.speak(text)
+        harness.advance(0.25)
+        harness.refuse(harness.wires[-1])
+        assert isinstance(speech.error, ConnectError)
+        queued, seconds = (count, count * 0.25) if text else (0, 0.0)
+        assert requested(harness) == (count, queued, count, seconds)
+    assert harness.mux.stats().timeouts == harness.mux.stats().refused == 0
+
+
+@pytest.mark.parametrize("text", ["Hello. ", None])
+def test_who_goes_to_the_next_route_asks_for_a_seat_there(text: str | None) -> None:
+    """What it asked for on the first one came to nothing."""
+    routes = [Route(adapter=Toy(shape=QUIET, line=line)) for line in ("a", "b")]
+    harness = Harness(routes=routes, config=LEAN)
+    speech = harness.speak(text)
+    harness.advance(0.25)
+    harness.refuse(harness.wires[0], 404)
+    harness.advance(0.25)
+    harness.up(harness.wires[1])
+    if text is None:
+        assert requested(harness) == (1, 0, 1, 0.0)
+        harness.write(speech, "Hello. ")
+        assert requested(harness) == (2, 0, 1, 0.0)
+    else:
+        assert requested(harness) == (2, 2, 1, 0.5)
+    assert speech.plan.number == 1 and speech.generation is not None
+
+
+def test_each_generation_asks_for_a_seat() -> None:
+    """One that is begun again as well; who fails under way and is refused has asked once more."""
+    harness = opened(QUIET, settings(min_idle=0, retry={"breaker_failures": 2}), n=2)
+    speech = harness.speak("Hello. ")
+    for count in (1, 2):
+        assert requested(harness)[::2] == (count, 0)
+        harness.drop(harness.on(speech))
+        harness.advance(1.0)
+    assert isinstance(speech.error, CircuitOpen)
+    assert requested(harness)[::2] == (3, 1) and harness.mux.stats().refused == 1
+
+
+def test_who_waits_for_the_limits_of_its_key_on_its_own_connection_waits() -> None:
+    """Between two sentences: nobody else may have its seat."""
+    config = settings(min_idle=0, acquire_timeout=100.0)
+    harness = opened(traits(QUIET, flush=Flush.END, requests_per_minute=1), config)
+    speech = harness.speak("Hello. ", end=False)
+    harness.flush(speech)
+    harness.audio(speech)
+    harness.done(speech)
+    harness.hear(speech)
+    harness.write(speech, "World. ")
+    stats = harness.mux.stats()
+    assert (stats.requests, stats.leased, stats.waiting, stats.queued) == (2, 1, 1, 1)
 
 
 # --- routes ---------------------------------------------------------------------------------------

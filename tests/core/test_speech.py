@@ -16,7 +16,7 @@ from tests.core.helpers import (
 )
 from ttsmux.adapter import EarlyEnd, Flush, HoldBack, Input, Join
 from ttsmux.audio import AudioChunk
-from ttsmux.core.speech import END, MAX_UNSENT
+from ttsmux.core.speech import END, MAX_UNSENT, Speech
 from ttsmux.core.states import ConnectionState, GenerationState, SpeechState
 from ttsmux.errors import (
     ClosedError,
@@ -34,6 +34,7 @@ from ttsmux.errors import (
 )
 
 MESSAGE = traits(flush=Flush.MESSAGE)
+QUIET = traits(ping=None)
 
 
 # --- text -----------------------------------------------------------------------------------------
@@ -308,6 +309,18 @@ def test_no_audio_for_speakable_text_is_an_error() -> None:
     assert speech.state is SpeechState.WAITING
     harness.advance(1.0)
     harness.done(speech)
+    with pytest.raises(EmptyAudio):
+        harness.read(speech)
+
+
+def test_text_that_has_no_audio_is_not_tried_as_often_as_other_failures() -> None:
+    """Each time may be billed, and the next one is likely to be the same."""
+    harness = opened(config=settings(min_idle=0))
+    speech = harness.speak("Hello. ")
+    for _ in range(3):
+        assert speech.generation is not None
+        harness.done(speech)
+        harness.advance(1.0)
     with pytest.raises(EmptyAudio):
         harness.read(speech)
 
@@ -652,7 +665,7 @@ def test_the_wait_for_a_seat_has_an_end() -> None:
     harness.advance(9.999)
     assert speech.state is SpeechState.WAITING
     harness.advance(0.001)
-    with pytest.raises(PoolTimeout, match=r"within 10 s \(1 connections of this kind, 1 of at"):
+    with pytest.raises(PoolTimeout, match=r"within 10 s \(connections of this kind: 1, in all: 1 of"):
         harness.read(speech)
     assert busy.state is SpeechState.SPEAKING
 
@@ -669,6 +682,41 @@ def test_the_first_audio_has_a_deadline() -> None:
     with pytest.raises(FirstAudioTimeout, match="no audio within 5 s"):
         harness.read(speech)
     assert harness.wires[0].state is ConnectionState.CLOSING
+
+
+def silent_until(harness: Harness, speech: Speech, instant: float) -> None:
+    """Dials succeed, and nothing else comes."""
+    while harness.now < instant:
+        harness.until(round(harness.now + 0.1, 9))
+        harness.hung_up()
+        harness.up()
+
+
+def test_a_speech_that_fails_for_long_is_not_tried_again() -> None:
+    """Ten tries that are silent would be a minute: after ten seconds of failing it is told."""
+    harness = opened(QUIET, settings(min_idle=0, retry={"breaker_failures": None}))
+    speech = harness.speak("Hello. ")
+    silent_until(harness, speech, 14.9)
+    assert speech.state is SpeechState.SPEAKING and speech.metrics().attempts == 3
+    silent_until(harness, speech, 16.0)
+    with pytest.raises(FirstAudioTimeout):
+        harness.read(speech)
+
+
+def test_for_how_long_counts_from_when_there_was_audio() -> None:
+    """Ten seconds of failing are not ten seconds between two failures."""
+    retry = {"on_partial": "resume", "resumes": 9}
+    harness = opened(QUIET, settings(min_idle=0, retry=retry))
+    speech = harness.speak("One two three four five six. ")
+    for _ in range(5):
+        harness.audio(speech, bytes(SECOND // 2))
+        assert harness.hear(speech)
+        harness.advance(3.0)
+        harness.drop(harness.on(speech))
+        harness.advance(0.9)
+        harness.up()
+        assert speech.state is SpeechState.SPEAKING
+    assert harness.now > 15.0
 
 
 def test_a_gap_has_a_deadline() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 
@@ -18,6 +19,8 @@ from ttsmux.settings import Interrupt, Settings
 
 QUIET = traits(ping=None)
 HOUR = 3600.0
+SEEDS = int(os.environ.get("TTSMUX_STORMS", "2"))
+"""Rolls of the dice by which a provider fails every second time; each takes about a second."""
 
 
 # --- a key that is refused after the upgrade ------------------------------------------------------
@@ -95,13 +98,13 @@ def test_fifty_voices_on_one_client() -> None:
     rng = random.Random(50)
     harness = Harness(QUIET, Settings())
     service = Service(harness)
-    for second in range(1200):
+    for second in range(600):
         service.until(float(second))
         service.ask(voice=f"v{rng.randrange(50)}")
-    service.until(1300.0)
-    assert len(service.completed) == 1200
+    service.until(700.0)
+    assert len(service.completed) == 600
     assert service.most <= 8
-    assert len(service.dials) <= 1200 + 50
+    assert len(service.dials) <= 600 + 50
     assert max(service.took(speech) for speech in service.speeches) < 0.5
 
 
@@ -120,52 +123,56 @@ def test_fifty_voices_at_once() -> None:
 # --- a provider in trouble ------------------------------------------------------------------------
 
 
-def flapping(
-    kind: str, seed: int, retry: dict[str, object], n: int = 1000, pace: float = 0.0
-) -> Service:
+def flapping(kind: str, seed: int, n: int, **retry: object) -> Service:
     """
-    Ask for *n* speeches one after the other, *pace* seconds apart at least.
+    Ask for *n* speeches one after the other, a second apart at least.
 
-    Every second try fails, by chance.
+    Every second try fails, by chance. Where dials are what fails, each speech needs one: there are
+    no spares, and what has spoken ends.
     """
     rng = random.Random(seed)
 
     def half(now: float) -> str:
         return "well" if rng.random() < 0.5 else kind
 
-    harness = Harness(QUIET, settings(min_idle=0, retry=retry), seed=seed)
-    service = Service(harness, dial=half if kind == "refused" else well,
-                      turn=well if kind == "refused" else half)  # fmt: skip
+    dials = kind == "refused"
+    harness = Harness(QUIET, settings(retry=retry, min_idle=0 if dials else None), seed=seed)
+    service = Service(harness, dial=half if dials else well, turn=well if dials else half)
     for _ in range(n):
-        service.ask()
-        service.until(harness.now + pace)
-        while service.speeches[-1] not in service.done:
+        speech = service.ask()
+        service.until(harness.now + 1.0)
+        while speech not in service.done:
             service.until(harness.now + 1.0)
-        if kind == "refused":
-            for conn in list(harness.wires):
-                if not conn.over:
-                    harness.drop(conn)
-            harness.wires.clear()
+        if dials:
+            lose(service)
     return service
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("kind", ["refused", "error", "torn"])
 def test_a_provider_that_fails_half_of_the_time(kind: str, seed: int) -> None:
-    """With eight tries, 99 of 100 speeches are spoken, and the budget pays for all of them."""
-    service = flapping(kind, seed, {"attempts": 8, "breaker_failures": 20})
+    """With the defaults, 99 of 100 speeches are spoken, and the budget pays for all of them."""
+    service = flapping(kind, seed, 500)
     stats = service.harness.mux.stats()
-    assert len(service.completed) >= 990
-    assert stats.unpaid == 0 and stats.refused == 0
-    assert 700 < stats.retries < 1300, "one of two fails"
+    tries = len(service.dials if kind == "refused" else service.turns)
+    print(f"{kind:8} seed {seed:3}: {len(service.completed)} of 500 spoken, {tries} tries")
+    assert len(service.completed) >= 495
+    assert stats.unpaid == 0 and stats.circuits_opened == 0
+    assert 850 < tries < 1150, "one of two fails"
 
 
-@pytest.mark.parametrize("kind", ["refused", "error", "torn"])
+@pytest.mark.parametrize("kind", ["refused", "error"])
 def test_how_much_of_a_flapping_provider_is_borne(kind: str) -> None:
-    """As the settings have it: more tries, and more failures in a row, complete more speeches."""
+    """As the settings have it: fewer tries, or fewer failures in a row, complete fewer speeches."""
     found = []
-    for retry in ({}, {"attempts": 8}, {"attempts": 8, "breaker_failures": 20}):
-        service = flapping(kind, 1, retry, n=200, pace=1.0)
+    policies: list[dict[str, object]] = [
+        {"attempts": 3, "breaker_failures": 5},
+        {"attempts": 3},
+        {"attempts": 5},
+        {},
+    ]
+    for retry in policies:
+        service = flapping(kind, 1, 200, **retry)
         stats = service.harness.mux.stats()
         found.append(len(service.completed))
         print(f"{kind:8} {found[-1]:4} of 200 with {retry}, {stats.circuits_opened} openings")
@@ -187,13 +194,13 @@ def test_ten_minutes_of_outage(kind: str, pace: float) -> None:
     """The provider is asked no more than 1.1 times as often as callers ask, and they soon know."""
     harness = Harness(QUIET, Settings())
     service = Service(harness)
-    begin, end = 60.0, 660.0
+    begin, end, over = 20.0, 620.0, 720.0
     at = 0.0
-    while at < 900.0:
+    while at < over:
         service.at(at, service.ask)
         at += pace
     service.until(begin)
-    assert len(service.completed) >= 59 / pace
+    assert len(service.completed) >= 19 / pace
     for what, fate in OUTAGES[kind].items():
         setattr(service, what, fate)
     if "dial" in OUTAGES[kind]:
@@ -213,8 +220,9 @@ def test_ten_minutes_of_outage(kind: str, pace: float) -> None:
     print(f"{kind:8} {len(asked):5} asked {sent:4} sent {probes:3} openings {len(slow):4} slow")
     # And it is over soon after it is over.
     service.dial = service.turn = well
-    service.until(900.0)
-    late = [s for s in service.speeches if service.asked[s] > end + 72.0 + pace]
+    service.until(over)
+    # The last probe of the outage may be just over, or under way yet.
+    late = [s for s in service.speeches if service.asked[s] > end + found_out + 72.0 + pace]
     assert late and all(s.state is SpeechState.COMPLETED for s in late[:-1])
     assert breaker(harness).closed
 
@@ -240,17 +248,20 @@ def lose(service: Service, code: int | None = 1012) -> None:
     service.perform()
 
 
-@pytest.mark.parametrize("code", [1012, 1001, None])
-def test_a_thousand_clients_that_lose_their_connections_at_one_instant(code: int | None) -> None:
-    """In no second do more than a tenth of them come back; in twenty all have."""
+def test_a_thousand_clients_that_lose_their_connections_at_one_instant() -> None:
+    """In no second do more than a tenth of them come back; in twenty all have, however they end."""
     services = fleet(1000)
-    for service in services:
-        lose(service, code)
+    codes = (1012, 1001, None)
+    for number, service in enumerate(services):
+        lose(service, codes[number % 3])
         service.until(130.0)
     dials = [instant for service in services for instant in service.dials[2:]]
     assert len(dials) == 1000
     assert peak(dials) <= 100
-    assert 100.0 <= min(dials) < 101.0 and 119.0 < max(dials) <= 120.0
+    for first in range(3):
+        mine = [instant for service in services[first::3] for instant in service.dials[2:]]
+        assert 100.0 <= min(mine) < 101.0 and 119.0 < max(mine) <= 120.0
+        assert peak(mine) <= 40
     assert all(service.harness.mux.stats().seats_free == 1 for service in services)
 
 

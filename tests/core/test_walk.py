@@ -22,7 +22,14 @@ from tests.core import network
 from tests.core.network import Schedule, Script, World, random_schedule
 from ttsmux.core import states
 from ttsmux.core.states import BREAKER, CONNECTION, GENERATION, SPEECH
-from ttsmux.settings import Interrupt, PoolLimits, RetryPolicy, Settings
+from ttsmux.settings import (
+    Interrupt,
+    KeyLimits,
+    OnPartial,
+    PoolLimits,
+    RetryPolicy,
+    Settings,
+)
 
 Cell = tuple[enum.Enum, enum.Enum]
 
@@ -65,6 +72,7 @@ def test_random_schedules(
     taken: Counter[Cell] = Counter()
     struck: Counter[str] = Counter()
     met: Counter[str] = Counter()
+    came: Counter[str] = Counter()
 
     def step(table: Mapping[Any, Mapping[Any, Any]], state: Any, input: Any) -> Any:
         taken[state, input] += 1
@@ -80,13 +88,15 @@ def test_random_schedules(
         struck += world.struck
         struck[CROSSED] += world.crossed
         met += world.met
-    assert set(taken) <= set(cells())
+        came += world.came
+    assert set(taken) <= set(cells()) and set(came) <= set(network.FATES)
     named = {name(cell): times for cell, times in taken.items()}
-    add_to_total({"schedules": len(mine), "taken": named, "struck": dict(struck), "met": dict(met)})
+    counted = {"taken": named, "struck": dict(struck), "met": dict(met), "came": dict(came)}
+    add_to_total({"schedules": len(mine), **counted})
 
 
 def total(entries: list[Entry], selected: int) -> tuple[str, str]:
-    """Together they take every cell of the tables, and meet every fault that there is."""
+    """Together they take every cell of the tables, and meet every fault and fate that there is."""
     if not entries:
         return "", ""  # only one was replayed
     schedules = sum(entry["schedules"] for entry in entries)
@@ -94,6 +104,7 @@ def total(entries: list[Entry], selected: int) -> tuple[str, str]:
         ("took each cell of the tables", "taken", [name(cell) for cell in cells()]),
         ("were struck by each fault", "struck", (*network.FAULTS, CROSSED)),
         ("interrupted speeches in each state", "met", ["WAITING", "SPEAKING", "RECEIVED"]),
+        ("had speeches and keys with each fate", "came", network.FATES),
     ]
     said, never = [], []
     for words, key, wanted in parts:
@@ -159,6 +170,7 @@ def scripts(draw: st.DrawFn, number: int) -> Script:
         lag=draw(st.sampled_from((0.0, 0.1))),
         line=draw(st.sampled_from(("main", "other"))),
         total=draw(st.none() | st.just(4.0)),
+        gathers=draw(st.booleans()),
     )
 
 
@@ -166,7 +178,7 @@ def scripts(draw: st.DrawFn, number: int) -> Script:
 def schedules(draw: st.DrawFn) -> Schedule:
     shapes = draw(st.lists(st.sampled_from(list(network.SHAPES)), min_size=1, max_size=2))
     policies = network.SHAPES[shapes[0]].policies
-    number = st.integers(1, 5)
+    number, few = st.integers(1, 5), st.none() | st.integers(1, 3)
     return Schedule(
         seed=draw(st.integers(0, 999)),
         shapes=tuple(shapes),
@@ -174,7 +186,11 @@ def schedules(draw: st.DrawFn) -> Schedule:
             pool=PoolLimits(
                 max_size=draw(st.integers(1, 4)), min_idle=draw(st.none() | st.integers(0, 2))
             ),
-            retry=RetryPolicy(attempts=draw(st.integers(1, 3))),
+            retry=RetryPolicy(
+                attempts=draw(st.integers(1, 3)),
+                on_partial=draw(st.sampled_from(OnPartial)),
+                resumes=draw(st.integers(0, 2)),
+            ),
         ),
         scripts=tuple(draw(scripts(i)) for i in range(draw(st.integers(1, 4)))),
         policy=draw(st.none() | st.sampled_from((*policies, Interrupt.DISCARD))),
@@ -199,6 +215,12 @@ def schedules(draw: st.DrawFn) -> Schedule:
         ),
         prewarms=tuple(draw(st.lists(st.tuples(_seconds, st.integers(1, 3)), max_size=1))),
         end=draw(st.sampled_from(("close", "early", "drain"))),
+        marks=draw(st.sampled_from(network.MARKS)),
+        fallback=draw(st.booleans()),
+        outage=draw(st.none() | st.tuples(_seconds, st.sampled_from(network.OUTAGES))),
+        limits=KeyLimits(
+            connections=draw(few), generations=draw(few), requests_per_minute=draw(few)
+        ),
     )
 
 

@@ -57,11 +57,15 @@ class Sockets(Toy):
         return Body(shape=REQUEST, voice=self.voice, format=self.format, line=self.line)
 
 
-RESUME = settings(min_idle=0, retry={"on_partial": "resume"})
-RESTART = settings(min_idle=0, retry={"on_partial": "restart"})
+TRIES = {"attempts": 3}
+THRICE = settings(min_idle=0, retry=TRIES)
+RESUME = settings(min_idle=0, retry={**TRIES, "on_partial": "resume"})
+RESTART = settings(min_idle=0, retry={**TRIES, "on_partial": "restart"})
 
 
-def harness(*, other: bool = False, config: Settings = LEAN, shape: Traits = SEQUENTIAL) -> Harness:
+def harness(
+    *, other: bool = False, config: Settings = THRICE, shape: Traits = SEQUENTIAL
+) -> Harness:
     """Return a client with the voice over sockets, another provider if wanted, and it over HTTP."""
     own = Sockets(shape=shape)
     routes = [Route(adapter=own)]
@@ -178,6 +182,33 @@ def test_dials_that_fail_lead_to_http() -> None:
     metrics = speech.metrics()
     assert (metrics.route, metrics.resumed) == ("Body", 0)
     assert [e.fields["error"] for e in h.events("speech.rerouted")] == ["ConnectError"]
+
+
+@pytest.mark.parametrize("what", ["dials", "generations"])
+@pytest.mark.parametrize(("ways", "tries"), [(1, 10), (2, 3)])
+def test_with_another_way_to_go_fewer_tries_are_enough(what: str, ways: int, tries: int) -> None:
+    """Who has nowhere to go takes all of them."""
+    routes = [Route(adapter=Toy(line=line)) for line in "ab"[:ways]]
+    h = Harness(config=settings(min_idle=0, acquire_timeout=60.0), routes=routes)
+    speech = h.speak("Hello.")
+    while speech.error is None and speech.plan.number == 0:
+        for conn in [conn for conn in h.wires if conn.coming]:
+            (h.refuse if what == "dials" else h.up)(conn)
+        if speech.generation is not None:
+            h.say(h.on(speech), f"error {h.id(speech)} generation busy")
+        h.advance(0.1)
+    assert speech.metrics().attempts == tries
+    assert h.mux.stats().retries == tries - 1
+
+
+def test_a_way_that_does_not_help_now_may_help_later() -> None:
+    """Too many requests are the same over HTTP; a refusal after them is not."""
+    h = harness(config=LEAN)
+    speech = h.speak("Hello.")
+    gone(h, 429, times=4)
+    assert speech.plan.number == 0
+    gone(h, times=1)
+    assert speech.plan.number == 1
 
 
 def test_who_speaks_over_sockets_is_in_the_metrics() -> None:
@@ -343,7 +374,7 @@ def test_each_of_several_that_stand_in_is_looked_at() -> None:
         Route(adapter=Body(shape=REQUEST), fallback_for=0),
         Route(adapter=Body(shape=REQUEST, line="other"), fallback_for=1),
     ]
-    h = Harness(routes=routes)
+    h = Harness(config=THRICE, routes=routes)
     speech = h.speak("Hello.", voice="shy")
     gone(h)
     gone(h)
@@ -353,7 +384,7 @@ def test_each_of_several_that_stand_in_is_looked_at() -> None:
 def test_a_stand_in_for_a_route_that_was_not_tried_is_not_taken() -> None:
     """After a break, its own voice goes on, or none."""
     routes = [Route(adapter=Toy()), Route(adapter=Body(shape=REQUEST), fallback_for=7)]
-    h = Harness(routes=routes)
+    h = Harness(config=THRICE, routes=routes)
     speech = h.speak("Hello.")
     gone(h)
     with pytest.raises(ConnectError):
@@ -419,6 +450,25 @@ def test_a_speech_that_was_heard_goes_on_over_http() -> None:
     assert (chunk.start, chunk.resumed.at, chunk.resumed.approximate) == (1.0, 8, False)
     assert h.read(speech) is END
     assert speech.metrics().resumed == 1
+
+
+def test_an_estimate_is_one_over_http_too() -> None:
+    """Although nothing of the try in between was heard, at whose beginning it goes on."""
+    h = harness(config=RESUME)
+    speech = h.speak("One two three")
+    h.up()
+    h.audio(speech, bytes(SECOND))
+    assert h.hear(speech)
+    for _ in range(3):
+        h.drop(h.on(speech))
+        h.advance(0.5)
+        h.up()
+    conn = served(h, speech)
+    assert (conn.plan.number, h.words(conn)[1]) == (1, "text three")
+    answer(h, conn, b"ab", b"")
+    chunk = h.read(speech)
+    assert isinstance(chunk, AudioChunk) and chunk.resumed is not None
+    assert (chunk.resumed.at, chunk.resumed.approximate) == (8, True)
 
 
 def test_sentences_that_were_heard_are_not_said_again_over_http() -> None:
@@ -568,7 +618,7 @@ def throttled(
     after: float, *, routes: int = 1, total: float | None = None
 ) -> tuple[Harness, Speech]:
     others = [Route(adapter=Toy(line="other"))] * (routes - 1)
-    h = Harness(config=LEAN, routes=[Route(adapter=Busy(after=after)), *others])
+    h = Harness(config=THRICE, routes=[Route(adapter=Busy(after=after)), *others])
     speech = h.speak("Hello. ", total=total)
     h.up()
     h.say(h.on(speech), f"error {h.id(speech)} generation no")

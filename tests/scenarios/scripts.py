@@ -37,9 +37,10 @@ VOICES = {"xai": "rex", "sm": "Nouf"}
 LONG = " ".join(f"w{n:02}" for n in range(60))
 """Longer than it is ever read to its end: 18 seconds."""
 ONCE = RetryPolicy(attempts=1)
+THRICE = RetryPolicy(attempts=3)
 # With any wait, a speech may come a little later than the connection that was dialled for it; if
 # that is lost then, it counts as one that had lain idle, and the attempt as none.
-AT_ONCE = RetryPolicy(base=1e-6)
+AT_ONCE = RetryPolicy(attempts=3, base=1e-6)
 # A deadline that is to be missed on purpose, in seconds. What comes after it on the same client has
 # the same deadline and is to keep it, however busy the machine.
 SOON = 1.5
@@ -623,7 +624,7 @@ TOO_MANY: dict[str, type[BaseException]] = {"sm": ttsmux.ConcurrencyLimitError}
 
 def _refused(answer: str, kind: type[BaseException] | None, attempts: int, **facts: object) -> None:
     @scenario(name=f"upgrade_{answer.replace(';', '_').replace('=', '_')}",
-              faults=[f"status={answer}"])  # fmt: skip
+              client={"retry": THRICE}, faults=[f"status={answer}"])  # fmt: skip
     async def script(w: World) -> None:
         take = await w.speak("hello").rest()
         wanted = kind or TOO_MANY.get(w.provider, ttsmux.RateLimitError)
@@ -656,13 +657,13 @@ async def dial_cut_once(w: World) -> None:
     (await w.speak("second time lucky").rest()).said()
 
 
-@scenario(faults=["refuse"])
+@scenario(client={"retry": THRICE}, faults=["refuse"])
 async def dial_cut(w: World) -> None:
     (await w.speak("hello").rest()).failed(ttsmux.ConnectError, phase="dial", retryable=True)
     assert w.sim.dials == 3
 
 
-@scenario(client={"base_url": "ws://127.0.0.1:1"})
+@scenario(client={"base_url": "ws://127.0.0.1:1", "retry": THRICE})
 async def dial_refused(w: World) -> None:
     (await w.speak("hello").rest()).failed(ttsmux.ConnectError, phase="dial", retryable=True)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +15,12 @@ import pytest
 import websocket
 
 import ttsmux
-from tests.transports.peers import Listener, Peer
+from tests.transports.peers import CLOSE, Listener, Peer, closing
+from tests.transports.peers import TEXT as TEXT_FRAME
+from tests.transports.peers import frame as framed
 from ttsmux.adapter import Handshake, Options
 from ttsmux.client.options import find_adapter
-from ttsmux.redaction import LOGGERS
+from ttsmux.redaction import LOGGERS, MASK, basic
 
 from .scripts import LONG
 from .stage import PROVIDERS, RUNTIMES, World, events, facts_of, patient, play
@@ -37,7 +41,8 @@ RUNS = [
     ("nobody", {"base_url": "ws://127.0.0.1:1"}, {}),
     ("no TLS", {"base_url": "wss"}, {}),
     ("proxy", {"proxy": "http://127.0.0.1:1", "base_url": "wss://tts.example"}, {}),
-    ("late", {"timeouts": patient(dial=0.05)}, {"handshake_ms": 60_000}),
+    # Over HTTP it is dialled in time, and nothing is answered.
+    ("late", {"timeouts": patient(dial=0.05, first_audio=0.05)}, {"handshake_ms": 60_000}),
     ("midway", {}, {"faults": ["close=1011@request:1,chunk:2"]}),
     ("with a key that newlines end", {"api_key": lambda: CANARY + "\r\nX-Evil: 1"}, {}),
     ("bytes", {"api_key": lambda: CANARY.encode()}, {}),
@@ -247,6 +252,172 @@ def test_the_variables_of_a_callable_key_are_not_shown(runtime: str) -> None:
     play(runtime, "xai", script, client={"api_key": vault})
 
 
+# --- a peer that repeats what it was sent ---------------------------------------------------------
+
+KEYS = {"key": "canary-key-77ad-of-the-client", "header": "canary-header-3fe1-of-the-client"}
+PASSWORD = "canary-password-0c9b-of-the-client"
+SECRETS = (*KEYS.values(), PASSWORD, basic("me", PASSWORD))
+
+
+def seen(shown: str) -> list[str]:
+    """Return the secrets of which so much is in *shown* that it tells, in capitals or not."""
+    # The first word of a canary says nothing, and so do eight characters of what all have.
+    return [secret for secret in SECRETS if secret[:16].lower() in shown.lower()]
+
+
+@attrs.frozen
+class Way:
+    """How a peer repeats it: a refusal, an answer over HTTP, a message or the reason of a close."""
+
+    kind: str
+    code: object = None
+    shape: str = ""
+
+
+REFUSALS = [
+    *(Way("refusal", code, "text") for code in (301, 400, 401, 404, 429, 500)),
+    *(Way("refusal", code, "flat") for code in (400, 401, 403, 422, 503)),
+    *(Way("refusal", code, shape) for code in (400, 401) for shape in ("detail", "nested")),
+]
+ANSWERS = [*REFUSALS, Way("type"), Way("body")]
+MESSAGES = [
+    *REFUSALS,
+    *(Way("close", code) for code in (1000, 1008, 1011, 1013, 4001, 4500)),
+    *(Way("error", code) for code in (400, 401, 1008, 1011, "words")),
+    Way("nonsense"),
+    Way("cut"),
+]
+
+
+class Echo:
+    """Answers with what it was sent: the head of the request, its query, and the first message."""
+
+    def __init__(self) -> None:
+        self.way = Way("")
+        self.front = ""
+        """Said before it, so that what is too long is cut off in the middle of a secret."""
+
+    def __call__(self, peer: Peer) -> None:
+        head = peer.head()
+        if self.way.kind in ("refusal", "type", "body"):
+            size = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+            body = peer.read(int(size[1])) if size else b""
+            self._answer(peer, self._words(head, body))
+        else:
+            peer.upgrade(head=head)
+            _, first = peer.receive()
+            peer.send(self._message(self._words(head, first)))
+            while peer.receive()[0] != CLOSE:
+                pass
+            if self.way.kind != "close":
+                peer.send(closing(1000))
+
+    def _words(self, head: bytes, body: bytes) -> str:
+        words = (head + b" " + body).decode("latin-1").split()
+        # First of all what matters: of the rest clients read no more than the beginning.
+        return self.front + " ".join([word for word in words if "canary" in word] + words)
+
+    def _answer(self, peer: Peer, words: str) -> None:
+        status, kind = self.way.code or 200, "application/json"
+        match self.way:
+            case Way(kind="type"):
+                kind, body = words[:200].replace(";", " "), ""
+            case Way(shape="text"):
+                kind, body = "text/plain", words
+            case Way(shape="detail"):
+                body = json.dumps({"detail": {"status": words, "message": words}})
+            case Way(shape="nested"):
+                body = json.dumps({"error": {"code": words, "message": words}})
+            case _:
+                body = json.dumps(dict.fromkeys(("error", "error_code", "detail"), words))
+        lines = (
+            f"HTTP/1.1 {status} So",
+            f"Content-Type: {kind}",
+            f"Location: https://elsewhere.example/?{words}",
+            f"Retry-After: {words}",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+        )
+        peer.send("\r\n".join([*lines, "", body]).encode("latin-1"))
+
+    def _message(self, words: str) -> bytes:
+        match self.way:
+            case Way(kind="close", code=int() as code):
+                return closing(code, words.encode()[:123])
+            case Way(kind="error", code=code):
+                names = ("error", "message", "detail", "error_code", "request_id")
+                code = words if code == "words" else code
+                said = {**dict.fromkeys(names, words), "type": "error", "code": code}
+            case Way(kind="nonsense"):
+                said = {"type": [words], "audio": [words], "error": {"message": words}}
+            case _:
+                return framed(TEXT_FRAME, b'{"audio": "' + words.encode())
+        return framed(TEXT_FRAME, json.dumps(said).encode())
+
+
+SHAPES = [(p, {}) for p in PROVIDERS] + [
+    *((f"{p}:rest", {}) for p in ALL),
+    *(("sm", {"auth": place}) for place in ("query-token", "first-message", "header-bearer")),
+    ("sm:rest", {"auth": "query-api-key"}),
+]
+
+
+async def repeated(w: World, echo: Echo, port: int, provider: str, options: dict) -> str:
+    """Have it all repeated, in every way there is; return all that is shown of that."""
+    provider, _, rest = provider.partition(":")
+    known = {} if rest in ("", "rest") else {"endpoint": rest}
+    adapter = find_adapter(provider)(voice=w.sim.default_voice, **known, **options)
+    adapter = adapter.rest() if rest == "rest" else adapter
+    found = []
+    for way in ANSWERS if rest == "rest" else MESSAGES:
+        for front in ("", "x" * 20, "x" * 150):
+            echo.way, echo.front = way, front
+            client = w.make_client(adapter, base_url=f"ws://me:{PASSWORD}@127.0.0.1:{port}")
+            w.client = client
+            take = await w.speak(TEXT).rest()
+            speech = take.speech
+            told = [repr(speech), speech.explain(), repr(speech.metrics), repr(speech._core)]
+            told += [repr(client), repr(vars(client._engine.mux._pool)), repr(client.pool_stats())]
+            if take.error is not None:
+                told += [str(take.error), repr(take.error), shown(take.error)]
+            if way in ANSWERS:
+                told.append(await listed(w))
+            found.append(f"{way}: " + "\n".join(told))
+            w.client = None
+            await w.stage.close(client)
+    return "\n".join(found)
+
+
+def echoed(runtime: str, provider: str, options: dict) -> str:
+    said: list[str] = []
+    echo = Echo()
+
+    async def script(w: World) -> None:
+        w.client = None
+        said.append(await repeated(w, echo, listener.port, provider, options))
+
+    client = {
+        "api_key": KEYS["key"],
+        "headers": {"X-Key": KEYS["header"]},
+        "retry": ttsmux.RetryPolicy(attempts=1),
+    }
+    with Listener(echo) as listener:
+        play(runtime, provider.partition(":")[0], script, client=client)
+    return said[0]
+
+
+@pytest.mark.parametrize(("provider", "options"), SHAPES)
+@pytest.mark.parametrize("runtime", RUNTIMES[:2])
+def test_what_a_peer_repeats_is_shown_nowhere(
+    runtime: str, provider: str, options: dict, records: Records
+) -> None:
+    found = echoed(runtime, provider, options)
+    assert not seen(found)
+    assert MASK in found
+    for text in records.said:
+        assert not seen(text)
+
+
 # --- several providers ----------------------------------------------------------------------------
 
 
@@ -301,6 +472,7 @@ def test_each_key_goes_to_its_own_provider(runtime: str, kind: Any) -> None:
             api_key=given,
             retry=ttsmux.RetryPolicy(attempts=2, base=0.001),
             pool=ttsmux.PoolLimits(min_idle=0),
+            fallback=None,  # HTTP is where the real ones are
         )
         take = await w.speak(TEXT).rest()
         assert isinstance(take.error, ttsmux.ConnectError)

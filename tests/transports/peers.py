@@ -53,9 +53,11 @@ class Peer:
         self.request: Request | None = None
         self._unread = b""
 
-    def upgrade(self, *, behind: bytes = b"") -> None:
-        """Answer the upgrade; *behind* leaves in the same segment."""
+    def upgrade(self, *, behind: bytes = b"", head: bytes = b"") -> None:
+        """Answer the upgrade, whose *head* may be read already; *behind* leaves with the answer."""
         protocol = ServerProtocol(logger=SILENT)
+        if head:
+            protocol.receive_data(head)
         while not (events := protocol.events_received()):
             protocol.receive_data(self.sock.recv(4096))
         (self.request,) = events
@@ -68,6 +70,10 @@ class Peer:
         while not head.endswith(b"\r\n\r\n"):
             head += self.sock.recv(1) or _hung_up()
         return head
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes."""
+        return self._exactly(size)
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)

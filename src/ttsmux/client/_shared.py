@@ -21,7 +21,7 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
-from ..adapter import Closed, DialFailure, Frame, Handshake
+from ..adapter import Closed, DialFailure, Frame, Handshake, connect_timeout
 from ..core.effects import Effect, Event, HangUp, Report, Send, Wake
 from ..core.inquiry import Inquiry
 from ..core.speech import Speech
@@ -155,6 +155,12 @@ def carried(configuration: Configuration) -> Carried:
     return Carried([*secrets, *(one for proxy in proxies for one in of_url(proxy))])
 
 
+def guarded(configuration: Configuration, carried: Carried) -> Configuration:
+    """Return *configuration* with routes whose errors show nothing of what is *carried*."""
+    routes = tuple(attrs.evolve(route, clean=carried.clean) for route in configuration.routes)
+    return attrs.evolve(configuration, routes=routes)
+
+
 def fetched_key(found: object) -> str:
     """Return what a callable gave for a key. Raises `AuthError` where it can be none."""
     return checked_key(found, phase="dial")
@@ -206,6 +212,12 @@ def _words(asked: Handshake) -> set[str]:
     return {word for value in values for word in value.split() if len(word) >= _SECRETIVE}
 
 
+def in_all(failure: DialFailure, seconds: float) -> DialFailure:
+    """Return *failure* so that one for want of time names all *seconds*, not those that were left."""
+    late = isinstance(failure.error, ConnectTimeout)
+    return connect_timeout(seconds) if late else failure
+
+
 def called_off() -> DialFailure:
     """Return the failure of a dial that nobody wants any more."""
     return DialFailure(error=ConnectError("given up while dialling", phase="dial"))
@@ -236,11 +248,12 @@ def question(
     return attrs.evolve(target, method="GET")
 
 
-def unanswered(seconds: float, closed: bool) -> Error:
+def unanswered(inquiry: Inquiry, seconds: float, closed: bool) -> Error:
     """Return the error of a question that nobody waits for any more."""
     if closed:
         return ClosedError("the client was closed", phase="close")
-    return ConnectTimeout(f"no answer within {seconds:g} s", phase="dial")
+    provider = inquiry.plan.adapter.name
+    return ConnectTimeout(f"no answer within {seconds:g} s", provider=provider, phase="dial")
 
 
 # --- connections ----------------------------------------------------------------------------------

@@ -63,8 +63,8 @@ class Engine:
     def __init__(
         self, configuration: Configuration, telemetry: Telemetry | bool | None = None
     ) -> None:
-        self.configuration = configuration
         self.carried = _shared.carried(configuration)
+        self.configuration = _shared.guarded(configuration, self.carried)
         self.observer = Observer(telemetry, configuration.routes)
         self._quotas = _quotas.quotas_for(configuration)
         self._thread: int | None = None
@@ -96,10 +96,10 @@ class Engine:
         self._left = Bell(None)
         self.crew = _shared.Crew(on_leave=lambda: self.post(self._left.ring))
         """For what would block the loop."""
-        # Held during a step, for no other reason than that it knows its owner: a signal handler
-        # must not see half of one.
-        self._lock = threading.RLock()
-        self._locked_here: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
+        # Held during a step, of which neither a signal handler may see half, nor another thread
+        # that looks at what a speech took.
+        self.lock = threading.RLock()
+        self._locked_here: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
         self._pid = os.getpid()
 
     def _new_mux(self) -> Mux:
@@ -247,7 +247,7 @@ class Engine:
         self.check()
         found: list[Event] = []
         try:
-            with self._lock:
+            with self.lock:
                 try:
                     try:
                         result = input(*args, **kwargs)
@@ -265,6 +265,12 @@ class Engine:
         finally:
             if found:
                 self.observer.tell(mux, found)
+
+    def look(self, at: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Return what *at* tells of a Mux, which nobody changes meanwhile. From any thread."""
+        self.check()
+        with self.lock:
+            return at(*args, **kwargs)
 
     def fault(self, exc: BaseException) -> None:
         """Tell of a fault that ends no more than what it came up in."""
@@ -290,8 +296,10 @@ class Engine:
                         assert isinstance(handle, known), "the shell sets the handles"
                         handle.ring()
                     case Dial(conn=conn):
-                        conn.handle = wire = Wire(self, mux, effect)
+                        wire = Wire(self, mux, effect)
                         self.start(wire.run)
+                        # Last: torn before it, the dial counts as not begun, and so it must be.
+                        conn.handle = wire
                     case HangUp(conn=conn):
                         _wire(conn).put(effect)
                     case Report(event=event):

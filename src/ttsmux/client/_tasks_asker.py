@@ -34,7 +34,6 @@ class Asker:
         self._engine = engine
         self._inquiry = inquiry
         self._seconds = seconds
-        self._due = engine.now() + seconds
         self._bell = Bell(engine.loop)
         self._given_up = False
         self._done = False
@@ -43,8 +42,8 @@ class Asker:
     async def ask(self) -> tuple[Voice, ...]:
         """Return the answer. Raises what went wrong, also that there was none in time."""
         engine = self._engine
-        engine.askers.add(self)
         try:
+            engine.askers.add(self)
             if not engine.closed:  # as its tasks may be, whose end nobody would tell
                 engine.start(self._run)
                 with anyio.move_on_after(self._seconds):
@@ -53,7 +52,7 @@ class Asker:
             self.give_up()
             engine.askers.discard(self)
         if not self._done:
-            raise _shared.unanswered(self._seconds, engine.closed)
+            raise _shared.unanswered(self._inquiry, self._seconds, engine.closed)
         return self._inquiry.result()
 
     def give_up(self) -> None:
@@ -80,8 +79,8 @@ class Asker:
         try:
             secret = await fetched(engine, inquiry.plan.number, "key-asker")
             target = _shared.question(engine.configuration, engine.carried, inquiry, secret)
-            left = max(0.0, self._due - engine.now())
-            transport = await engine.dialler.connect(target, left)
+            whole = self._seconds  # as its error is to say: who asks gives it up before that
+            transport = await engine.dialler.connect(target, whole)
             await transport.send(_shared.BODILESS)  # which a request keeps until it is read
             await transport.read(inquiry)
         except DialError as exc:

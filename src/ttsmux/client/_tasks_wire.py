@@ -63,6 +63,8 @@ class Wire:
     # -- the writer: dials, then is the only one that sends
 
     async def run(self) -> None:
+        if self._conn.handle is not self:
+            return  # the step that made it was torn: nobody could hang it up
         try:
             found = await self._connect()
         except BaseException as exc:

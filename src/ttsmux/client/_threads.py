@@ -54,8 +54,8 @@ class Engine:
     def __init__(
         self, configuration: Configuration, telemetry: Telemetry | bool | None = None
     ) -> None:
-        self.configuration = configuration
         self.carried = _shared.carried(configuration)
+        self.configuration = _shared.guarded(configuration, self.carried)
         self.observer = Observer(telemetry, configuration.routes)
         # Knows its owner: a signal handler must not wait for what it has interrupted.
         self.lock = threading.RLock()
@@ -123,6 +123,12 @@ class Engine:
             if found:
                 self._tell(mux, found)
 
+    def look(self, at: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Return what *at* tells of a Mux, which nobody changes meanwhile."""
+        self.check()
+        with self.lock:
+            return at(*args, **kwargs)
+
     def fault(self, exc: BaseException) -> None:
         """Tell of a fault that ends no more than what it came up in."""
         self._tell(self.mux, [Event("client.fault", {"error": type(exc).__name__})])
@@ -153,9 +159,11 @@ class Engine:
                         assert isinstance(handle, known), "the shell sets the handles"
                         handle.ring()
                     case Dial(conn=conn):
-                        conn.handle = Wire(self, mux, effect)
-                        self._dials.append(conn.handle)
+                        wire = Wire(self, mux, effect)
+                        self._dials.append(wire)
                         self._bell.ring()
+                        # Last: torn before it, the dial counts as not begun, and so it must be.
+                        conn.handle = wire
                     case HangUp(conn=conn):
                         _wire(conn).put(effect)
                     case Report(event=event):
@@ -248,13 +256,12 @@ class Engine:
         return True
 
     def _dial(self) -> None:
-        """Begin the connections that were asked for."""
+        """Begin the connections that were asked for, but for those of a step that was torn."""
         while self._dials:
-            try:
-                wire = self._dials.popleft()
-            except IndexError:
-                return  # another thread was at it
-            wire.start()
+            with self.lock:  # else one might be met before it is its connection's
+                wire = self._dials.popleft() if self._dials else None
+            if wire is not None and wire.wanted:
+                wire.start()
 
     def _quietly(self, mux: Mux, input: Callable[[], object]) -> None:
         """Run an input that nobody waits for; whatever it raises has reached those it concerns."""

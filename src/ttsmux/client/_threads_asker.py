@@ -42,8 +42,8 @@ class Asker:
     def ask(self) -> tuple[Voice, ...]:
         """Return the answer. Raises what went wrong, also that there was none in time."""
         engine = self._engine
-        engine.askers.add(self)
         try:
+            engine.askers.add(self)
             if not engine.closed:  # it may have been, before anybody knew of this
                 engine.start(self._run, "asker")
                 self._bell.wait(self._due - time.monotonic())
@@ -51,7 +51,7 @@ class Asker:
             self.give_up()
             engine.askers.discard(self)
         if not self._done:
-            raise _shared.unanswered(self._seconds, engine.closed)
+            raise _shared.unanswered(self._inquiry, self._seconds, engine.closed)
         return self._inquiry.result()
 
     def give_up(self) -> None:
@@ -75,8 +75,8 @@ class Asker:
         try:
             secret = fetched(self._engine, inquiry.plan.number)
             target = _shared.question(configuration, self._engine.carried, inquiry, secret)
-            left = max(0.0, self._due - time.monotonic())
-            transport = self._engine.dialler.connect(target, left, lambda: self._given_up)
+            whole = self._seconds  # as its error is to say: who asks gives it up before that
+            transport = self._engine.dialler.connect(target, whole, lambda: self._given_up)
             self._transport = transport
             if self._given_up:
                 return  # and who gave up may have looked for it a moment too early

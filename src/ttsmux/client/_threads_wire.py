@@ -63,6 +63,11 @@ class Wire:
             self._news.ring()
         self._orders.put(order)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether its connection knows of it. Else the step that made it was torn."""
+        return self._conn.handle is self
+
     def start(self) -> None:
         """Have the writer run; where no thread is to be had, the dial has failed."""
         if self._given_up:
@@ -130,7 +135,7 @@ class Wire:
                 return connect_timeout(self._dial.timeout)
             transport = self._engine.dialler.connect(target, left, lambda: self._given_up)
         except DialError as exc:
-            return exc.failure
+            return _shared.in_all(exc.failure, self._dial.timeout)
         except Error as exc:
             # Without the frames that it came through: the key is in their variables.
             return DialFailure(error=without_frames(exc))
@@ -203,6 +208,8 @@ class Wire:
     def lost(self, fault: Closed | DialFailure | Error) -> None:
         self._over = True
         told = _shared.told(fault, self._unsent)
+        if isinstance(told, DialFailure):  # over HTTP, where it is the request that dials
+            told = _shared.in_all(told, self._dial.timeout)
         self._tell(lambda now: self._mux.lost(self._conn, told, now))
         self._orders.put(None)
 

@@ -53,19 +53,21 @@ _IN_A_ROW = 64
 
 class AsyncClient:
     """
-    Speaks over connections that stay open.
+    Speaks over connections that stay open. To be closed in the end, best by ``async with``.
 
     Args:
         provider: a name such as ``"gradium"``, an adapter, or several in order of preference.
-        api_key: the key, or a callable that is asked for it once a dial, and may block; by default
-            the provider's environment variable. With several adapters, a mapping by their names.
-        base_url: in place of the provider's scheme, host and port. With several adapters, a mapping
-            by their names.
+        api_key: the key as a str or a `Secret`, or a callable that is asked for it once a dial: it
+            may block, and in an event loop it may be async. By default the provider's environment
+            variable. With several adapters, a mapping by their names.
+        base_url: in place of the provider's scheme, host and port, such as ``wss://host:443``. With
+            several adapters, a mapping by their names.
         headers: added to each connection's request. With several adapters, a mapping by their
             names to the headers of each.
         allow_plaintext: whether a key may go to another machine over ``ws://``.
-        timeouts, pool, retry: limits; the defaults suit a voice agent.
-        interrupt: ``"mute"``, ``"cancel"`` or ``"discard"``, where the provider allows it.
+        timeouts, pool, retry: how long, how many, how often; the defaults suit a voice agent.
+        interrupt: ``"mute"``, ``"cancel"`` or ``"discard"``, where the provider allows it; by
+            default what suits it.
         fallback: ``"rest"`` speaks over HTTP when WebSockets cannot be had, where the provider has
             that surface; None does not.
         limits: what your plan allows the key; with several adapters, a mapping by their names.
@@ -73,7 +75,7 @@ class AsyncClient:
         ssl_context: for certificates of your own.
         telemetry: where OpenTelemetry's spans and measurements go: a `Telemetry`, True for the
             providers that the program has set, False for nowhere. None is True once it has set any.
-        options: the provider's own, as the fields of its adapter.
+        options: the provider's own, as the fields of its adapter, where it is given by its name.
 
     Raises:
         ConfigError: the arguments do not fit together.
@@ -163,14 +165,14 @@ class AsyncClient:
             text: all of it, or an iterable that gives it piece by piece, or None to `write` it.
             deadline: seconds from now in which all its audio must have come, or it fails with
                 `DeadlineExceeded`; without it, `Timeouts.total`.
-            options: the provider's own, for this speech alone.
+            options: the provider's own, for this speech alone; of several providers, the first's.
 
         Returns:
             the speech: iterate over its audio, best in a ``with`` block.
 
         Raises:
-            ConfigError: an option does not fit.
-            WrongType: the text is neither a str nor gives any.
+            ConfigError: an option does not fit, or the deadline.
+            WrongType: the text is neither a str nor gives any, or an argument is of a wrong type.
             InvalidText: the text has a lone surrogate.
             PoolFull: too many speeches wait already.
             ClosedError: the client is closed.
@@ -215,8 +217,10 @@ class AsyncClient:
 
         Raises:
             Error: if they cannot be had at all, such as `AuthError`; what may pass is not raised.
-            ConfigError: an argument is out of range.
+            ConfigError: an argument is out of range, or an option does not fit.
             WrongType: an argument is no number.
+            PoolFull: too many speeches wait already.
+            ClosedError: the client is closed.
         """
         engine = self._engine
         engine.bind()
@@ -257,10 +261,9 @@ class AsyncClient:
     def pool_stats(self) -> PoolStats:
         """Return counts of the client's connections."""
         engine = self._engine
-        engine.check()
         if engine.running:
             engine.check_thread()
-        return engine.mux.stats()
+        return engine.look(lambda: engine.mux.stats())
 
     def from_thread(self, call: Callable[[], _T]) -> _T:
         """
@@ -301,7 +304,7 @@ class AsyncClient:
 
 class AsyncSpeech:
     """
-    Something being said. Iterate over it for its audio.
+    Something being said, which `speak()` returns. Iterate over it for its audio.
 
     Leaving a ``with`` block before the end interrupts it. One task reads; any task may `write`,
     `flush`, `end` or `interrupt`.
@@ -389,11 +392,22 @@ class AsyncSpeech:
         self._step(self._mux.write, self._core, piece, self._engine.now())
 
     def flush(self) -> None:
-        """Ask for the audio of all text so far, where the provider can; else nothing happens."""
+        """
+        Ask for the audio of all text so far, where the provider can; else nothing happens.
+
+        Raises:
+            LocalProtocolError: the text was ended.
+            Error: the speech has failed.
+        """
         self._step(self._mux.flush, self._core, self._engine.now())
 
     def end(self) -> None:
-        """Say that no more text comes."""
+        """
+        Say that no more text comes. Ending twice is fine.
+
+        Raises:
+            Error: the speech has failed.
+        """
         self._step(self._mux.end, self._core, self._engine.now())
 
     def interrupt(self) -> Interruption:
@@ -405,12 +419,26 @@ class AsyncSpeech:
         return self._step(self._mux.interrupt, self._core, self._engine.now())
 
     def played(self, seconds: float) -> None:
-        """Say how much has reached the ear; without it, what was handed out counts as heard."""
+        """
+        Say how many seconds of it have reached the ear; without it, what was handed out counts.
+
+        Raises:
+            ConfigError: the seconds are less than none.
+            WrongType: they are no number.
+        """
         check_seconds("seconds", seconds, zero=True)
         self._step(self._mux.played, self._core, seconds, self._engine.now())
 
     async def read(self) -> bytes:
-        """Return all audio that is still to come, as bytes in `format`."""
+        """
+        Return all audio that is still to come, as bytes in `format`.
+
+        If it is interrupted meanwhile, that is what came before.
+
+        Raises:
+            Error: the speech failed; `Error.delivered` says what had come.
+            BusyResource: another task is reading.
+        """
         self._step(self._mux.collect, self._core)
         return gathered([chunk async for chunk in self])
 
@@ -445,16 +473,16 @@ class AsyncSpeech:
     @property
     def metrics(self) -> Metrics:
         """What it took so far."""
-        return self._core.metrics()
+        return self._engine.look(self._core.metrics)
 
     def explain(self) -> str:
         """Say where its time went so far: a waterfall as text, with no word of what it says."""
-        return self._core.explain(self._engine.now())
+        return self._engine.look(self._core.explain, self._engine.now())
 
     @property
     def marks(self) -> tuple[Mark, ...]:
-        """When each word is spoken, as far as the provider has said."""
-        return self._core.marks
+        """When each word is spoken, in seconds from its start, as far as the provider has said."""
+        return self._engine.look(lambda: self._core.marks)
 
     def _step(self, input: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         self._engine.check_thread()

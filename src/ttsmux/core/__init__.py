@@ -37,8 +37,9 @@ to which each adds its `Share`; a decision goes through the lanes that changed, 
 be room now, through those that lack a connection. A fact about connections that a decision needs
 belongs into `Share`, and whatever changes it has to say `changed`: forgetting that is the mistake
 to look for when the pool overlooks something. The tests compare the sums with what they are about
-after each step of the random walk, and count what an input costs. One thing is told to everybody:
-that a dial has failed, which each who waits for it counts as one of its tries.
+after each step of the random walk, and count what an input costs. That a dial has failed concerns
+everybody who waits for it, for each has one try less. So the `Line` counts dials, tells those who
+have had their last, and the others when they leave.
 
 **Other clients** with the same key are known by what they hold of it, in a `Quota`. It is the one
 thing here that several threads touch, each in a step of its own Mux; `quota` says why that is safe.

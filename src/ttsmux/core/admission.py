@@ -61,6 +61,8 @@ class Desk:
         """For the generation that is about to begin."""
         self.connections: dict[int, Grant] = {}
         self.generations: dict[str, Grant] = {}
+        self.hung_up: dict[int, list[str]] = {}
+        """Generations that were broken off with their connections, until those are gone."""
         self._pool = pool
         self._looked_at = 0.0
 
@@ -124,6 +126,7 @@ class Desk:
             quota = self.member.quota
             self._tell(quota.give_back(self.member, over, now + self.member.skew))
             self._try_again()
+        self._turn_away(now)  # before anything is dialled for them
 
     def hear(self, now: float) -> None:
         """Another client did something, or it is time to look."""
@@ -148,7 +151,6 @@ class Desk:
     # --- after each decision ----------------------------------------------------------------------
 
     def tidy(self, now: float) -> None:
-        self._turn_away(now)
         self._leave(now)
         if self.refused or self.kept:
             self._go_round(now)
@@ -171,11 +173,11 @@ class Desk:
             wait = at - self.member.skew - now
             if now + wait > due:
                 msg = (
-                    f"{traits.requests_per_minute} requests a minute are allowed, and "
-                    f"{ahead} speeches wait already: there is room in {wait:.0f} s"
+                    f"requests allowed a minute: {traits.requests_per_minute}; speeches in line "
+                    f"before this one: {ahead}; there is room in {wait:.0f} s"
                 )
                 error = AtCapacity(msg, phase="acquire", retry_after=wait)
-                speech.dial_failed(error, now, give_up=True)
+                speech.turned_away(error, now)  # nothing was tried for it
 
     def _ahead(self, speech: Speech) -> int:
         """Count those of the same lane that come before one that has just begun to wait."""
@@ -257,17 +259,25 @@ class Desk:
     # --- ends -------------------------------------------------------------------------------------
 
     def gone(self, conn: Connection) -> None:
-        for id in conn.generations:
-            self.ended(id)
+        for id in (*conn.generations, *self.hung_up.pop(conn.number, ())):
+            self._give_back(id)
         self.over.append(self.connections.pop(conn.number))
 
-    def ended(self, id: str) -> None:
+    def ended(self, gen: LiveGeneration) -> None:
+        if gen.conn.over and gen.conn.number in self.connections:
+            # Broken off by us: its provider has yet to hear of that, and counts it until then.
+            self.hung_up.setdefault(gen.conn.number, []).append(gen.id)
+        else:
+            self._give_back(gen.id)
+
+    def _give_back(self, id: str) -> None:
         grant = self.generations.pop(id, None)
         if grant is not None:
             self.over.append(grant)
 
     def abandon(self) -> None:
         self.generations.clear()
+        self.hung_up.clear()
         # Without a handle it was never dialled: the shell was torn before it could begin.
         begun = {conn.number for conn in self._pool.connections if conn.handle is not None}
         self.connections = {n: grant for n, grant in self.connections.items() if n in begun}
@@ -321,7 +331,7 @@ class Admission:
         connections, generations = (0, 0) if desk is None else desk.member.quota.others(desk.member)
         if not connections and not generations:
             return ""
-        return f"; other clients have {connections} connections and {generations} generations of it"
+        return f"; other clients have of it: connections {connections}, generations {generations}"
 
     # --- facts ------------------------------------------------------------------------------------
 
@@ -339,7 +349,7 @@ class Admission:
     def ended(self, gen: LiveGeneration) -> None:
         desk = self.desk(gen.conn.plan)
         if desk is not None:
-            desk.ended(gen.id)
+            desk.ended(gen)
 
     def gone(self, conn: Connection) -> None:
         desk = self.desk(conn.plan)

@@ -6,6 +6,13 @@ fail at once, where each would have found out for itself, and waited. Then one c
 *probe*, finds out for all; a success is the first thing that the provider does for us there, for
 servers in trouble still shake hands.
 
+**When.** A provider that fails every second try is not down, and whoever keeps trying is served; to
+take it for one that is down costs the speeches of all the time in which nothing is tried. With even
+chances k failures in a row come about once in 2^(k+1) tries: twelve once in eight thousand, twenty
+once in two million. So it takes twenty. Failures that are slow to show, dials that hang and
+generations that stay silent, would take minutes to come to that, with somebody waiting for each: of
+those a few are enough, once nothing but failures has come for as long as anybody would wait.
+
 What is refused depends on what has failed. Where only dials did, connections that are up go on
 serving: perhaps the provider allows no more of them. Where what was spoken on such a connection
 failed as well, none is taken for sound, and a speech on one of them may be the probe.
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
     from ..settings import RetryPolicy
     from .connection import Connection
 
+_FEW = 5
+"""Failures in a row that are enough if they went on for `RetryPolicy.breaker_after`."""
 _SPREAD = 0.2
 """How far the length of an opening is left to chance: those who gave up together return apart."""
 _ALONE_FOR = 1.0
@@ -67,6 +76,8 @@ class Breaker:
         self._rng = rng
         self._openings = 0
         """In a row."""
+        self._failing_since = 0.0
+        """When the first of the failures in a row was."""
         self._failed_at = self._probed_at = float("-inf")
         self._error: Error | None = None
         self._dials_only = True
@@ -94,8 +105,10 @@ class Breaker:
             return False
         self._failed_at, self._error = now, error
         self._dials_only = self._dials_only and not up
+        if not self.failures:
+            self._failing_since = now
         self.failures += 1
-        if not self._too_often(conn):
+        if not self._too_often(conn, now):
             self._step(BreakerInput.FAIL)
             return False
         self._step(BreakerInput.TRIP)
@@ -106,11 +119,14 @@ class Breaker:
         self.probe = None
         return True
 
-    def _too_often(self, conn: Connection) -> bool:
+    def _too_often(self, conn: Connection, now: float) -> bool:
         match self.state:
             case BreakerState.CLOSED:
                 most = self._policy.breaker_failures
-                return most is not None and self.failures >= most
+                if most is None:
+                    return False
+                lasting = now >= self._failing_since + self._policy.breaker_after
+                return self.failures >= (min(most, _FEW) if lasting else most)
             case BreakerState.HALF_OPEN:
                 return conn is self.probe
         return False

@@ -42,6 +42,7 @@ from ..errors import (
     RemoteProtocolError,
     StallTimeout,
     TruncatedAudio,
+    place_of,
 )
 from ..settings import Interrupt
 from . import states
@@ -103,7 +104,10 @@ class Connection:
         """Whether it was hung up, or is gone. Kept beside the state: every message asks."""
         self.armed: float | None = None
         self.handle: object = None
-        """The shell's to use."""
+        """
+        The shell's to use. To the core it says one thing: with None the shell has not begun to dial
+        yet, so where the Mux is torn nothing will come of that dial, nor tell of its end.
+        """
         self.generations: dict[str, LiveGeneration] = {}
         self.served = 0
         """Generations begun here."""
@@ -139,7 +143,8 @@ class Connection:
         self._cool_due: float | None = None
         self._barrier_due: float | None = None
         self._held_at = now
-        self._heard_at = now
+        self.heard_at = now
+        """When anything last came, of whatever kind."""
         self._sent_at = now
         self._pinged_at: float | None = None
         timeout = pool.settings.timeouts.dial
@@ -276,7 +281,7 @@ class Connection:
             # Given up while the dial succeeded: hang up once more, for now there is a wire.
             self._agenda.do(HangUp(self, (), self._pool.settings.timeouts.close))
         elif self.state is ConnectionState.GREETING:
-            self._heard_at = self._sent_at = now
+            self.heard_at = self._sent_at = now
             if not self.plan.traits.greeting:
                 self._ready(now)
 
@@ -339,6 +344,7 @@ class Connection:
         if isinstance(fault, Closed) and fault.code in _CLEAN and busy:
             words = f"the connection was closed with code {fault.code} in the middle of a speech"
             error = TruncatedAudio(words, code=fault.code, reason=fault.reason[:200])
+        self.plan.route.clean(error)
         self._report_closed(type(error).__name__)
         # A socket that dies before it did anything for us is a failed dial, whoever noticed: else a
         # prewarmed client with a bad key would dial for ever.
@@ -358,15 +364,15 @@ class Connection:
             self._drop(gen, error, now, free=free, bill=self.bill)
 
     def answered(self, headers: Mapping[str, str], now: float) -> None:
-        self._heard_at = now
+        self.heard_at = now
         self._wire.headers = headers
 
     def alive(self, now: float) -> None:
-        self._heard_at = now
+        self.heard_at = now
 
     def receive(self, data: bytes, text: bool, now: float) -> None:
         """Take one message from the wire."""
-        self._heard_at = now
+        self.heard_at = now
         if self.over:
             return
         adapter = self.plan.adapter
@@ -374,11 +380,14 @@ class Connection:
             decode = adapter.decode if text else adapter.decode_binary
             signals = tuple(decode(data, self._wire))
         except RemoteProtocolError as exc:
+            self.plan.route.clean(exc)
             self._broken(exc, now)
             return
         except Exception as exc:
             error = RemoteProtocolError(f"a message could not be read ({type(exc).__name__})")
             error.__cause__ = exc
+            error.add_note(f"raised at {place_of(exc)}")  # the traceback may have to go
+            self.plan.route.clean(error)
             self._broken(error, now)
             return
         for signal in signals:
@@ -570,6 +579,7 @@ class Connection:
         error = signal.error
         error.provider = error.provider or self.plan.adapter.name
         if self.state is ConnectionState.GREETING:
+            self.plan.route.clean(error)
             self._hang_up(now)
             self._dial_error(error, now)
             return
@@ -705,12 +715,16 @@ class Connection:
 
     def _verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
         try:
-            return self.plan.adapter.verdict(fault, busy)
+            verdict = self.plan.adapter.verdict(fault, busy)
         except Exception as exc:
             self._adapter_failed(exc)
             error = ConnectionLost(f"a failure could not be judged ({type(exc).__name__})")
             error.__cause__ = exc
-            return Verdict(Scope.CONNECTION, error)
+            error.add_note(f"raised at {place_of(exc)}")
+            verdict = Verdict(Scope.CONNECTION, error)
+        # Only now: what an adapter looks for in the peer's words must not be masked.
+        self.plan.route.clean(verdict.error)
+        return verdict
 
     def _adapter_failed(self, exc: Exception) -> None:
         self._agenda.report(
@@ -799,7 +813,7 @@ class Connection:
         yield self._cool_due
         yield self._pong_due()
         if traits.ping is not None and self._pinged is None:
-            yield self._heard_at + traits.ping
+            yield self.heard_at + traits.ping
         if traits.connection_keepalive is not None:
             yield self._sent_at + traits.connection_keepalive
         yield self._retire_due()
@@ -815,7 +829,7 @@ class Connection:
     @property
     def _pinged(self) -> float | None:
         """When the ping was sent that nothing has come back for."""
-        unheard = self._pinged_at is not None and self._heard_at < self._pinged_at
+        unheard = self._pinged_at is not None and self.heard_at < self._pinged_at
         return self._pinged_at if unheard else None
 
     def _retire_due(self) -> float | None:
@@ -852,7 +866,7 @@ class Connection:
                 self._pool.stayed_silent(self.plan)
         if _past(self._pong_due(), now):
             self._pinged_at = None
-            self._heard_at = now
+            self.heard_at = now
             self.doom("no answer to a ping", now)
         if _past(self._retire_due(), now):
             self._outdate(now)
@@ -873,7 +887,7 @@ class Connection:
 
     def _keep_alive(self, now: float) -> None:
         traits = self.plan.traits
-        if traits.ping is not None and self._pinged is None and now >= self._heard_at + traits.ping:
+        if traits.ping is not None and self._pinged is None and now >= self.heard_at + traits.ping:
             self._pinged_at = now
             # Not by `send`: to a provider that wants its own keepalive a ping is none.
             self._agenda.do(Send(self, [PING]))
@@ -915,6 +929,9 @@ class Connection:
         gen.due = None
         self._pool.failed(self, error, gen.began, now, up=True)
         self.doom("the audio stopped", now)
+        if self.heard_at <= gen.silent_since:
+            # Not even a pong, or a word for a neighbour: the wire may be what is dead.
+            self._pool.fell_silent(self, gen.silent_since, now)
         speech.generation_failed(error, now, bill=self.bill)
 
     def _step(self, input: ConnectionInput) -> None:

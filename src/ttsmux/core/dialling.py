@@ -78,7 +78,7 @@ class Dialler:
         for lane in sorted(lanes, key=lambda lane: lane.used_at, reverse=True):
             if lane is not latest and now >= lane.used_at + KEPT_WARM:
                 break
-            if lane.blocked or not lane.plan.traits.reusable:
+            if lane.blocked or not lane.plan.traits.opens_ahead:
                 continue
             if lane.breaker.closed and now < lane.spares_from:
                 continue  # else the breaker says when

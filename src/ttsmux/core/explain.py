@@ -11,7 +11,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from .metrics import Metrics, Phase, Timeline
+from .metrics import IN_LINE, Metrics, Phase, Timeline
 
 _WIDTH = 80
 _LABEL, _NUMBER = 13, 12
@@ -26,7 +26,8 @@ def explain(name: str, state: str, times: Timeline, metrics: Metrics, now: float
     before = [phase for phase in phases if not phase.heard]
     after = [phase for phase in phases if phase.heard]
     lines = [f"{name}: {state}"[:_WIDTH], ""]
-    lines += _waterfall(before, "first audio" if after else "so far", metrics)
+    unheard = "so far" if times.ended_at is None else "in all"
+    lines += _waterfall(before, "first audio" if after else unheard, metrics)
     if after:
         lines += ["", *_waterfall(after, "in all", metrics)]
     lines.append("")
@@ -40,7 +41,7 @@ def _waterfall(phases: Sequence[Phase], sum_of: str, metrics: Metrics) -> Iterat
     """Draw *phases* below one another, and say what they add up to, counted from `speak()`."""
     begin, end = phases[0].begin, phases[-1].end
     for phase in phases:
-        if phase.seconds > 0.0 or phase.name != "queue":
+        if phase.seconds > 0.0 or phase.name not in IN_LINE:
             # Between rounded instants, so that what is shown adds up to the sum that is shown.
             shown = round(phase.end * 1000) - round(phase.begin * 1000)
             bar = _bar(phase.begin - begin, phase.end - begin, end - begin)

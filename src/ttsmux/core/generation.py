@@ -104,6 +104,12 @@ class LiveGeneration(Generation):
         if not self.ended:
             self._owed_since = None  # a flush is answered by any audio
 
+    @property
+    def silent_since(self) -> float:
+        """Since when nothing has come of the audio that is missing."""
+        assert self._owed_since is not None, "the provider owes audio"
+        return self.last_frame if self.heard_of else self._owed_since
+
     def stalled_at(self, first_audio: float, gap: float) -> float | None:
         """Return when the provider will have owed audio for too long."""
         if self._owed_since is None or self.state not in LIVE:

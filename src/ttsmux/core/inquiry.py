@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..adapter import Closed, DialFailure, Handshake, Voice
+from ..adapter import Closed, DialFailure, Handshake, Voice, status_error
 from ..errors import AuthError, ConfigError, ConnectionLost, Error, RemoteProtocolError
 from .route import Plan
 
 _MOST_PAGES = 100
 _MOST_BYTES = 16 * 1024 * 1024
 """Of one answer. A voice takes a kilobyte or two."""
+_OF_SETTINGS = (400, 404, 422)
 
 
 class Inquiry:
@@ -96,12 +97,16 @@ class Inquiry:
         """There will be no answer; but a key that may have been old is fetched anew, once."""
         error.provider = error.provider or self.plan.adapter.name
         error.phase = error.phase or "dial"
+        self.plan.route.clean(error)
         if isinstance(error, AuthError) and self.plan.route.refreshable and not self._refreshed:
             self._refreshed = True
             return
         self._error, self.over = error, True
 
     def _judged(self, failure: DialFailure) -> Error:
+        if failure.status in _OF_SETTINGS:
+            # To an adapter it is about a voice and settings, which nobody sent here.
+            return status_error(failure)
         try:
             return self.plan.adapter.verdict(failure, False).error
         except Exception as exc:

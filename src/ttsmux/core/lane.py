@@ -67,6 +67,10 @@ class Lane:
         self.error: Error | None = None
         """Why the last dial failed, until one has worked."""
         self.not_before = now
+        self.asked_until = now
+        """For how long its provider has asked to be left alone."""
+        self.asked_by: Error | None = None
+        """With which words."""
         self.refresh = False
         """The next dial asks for a fresh key."""
         self.refreshed = False
@@ -126,6 +130,21 @@ class Lane:
                 return choice[-1]
             heapq.heappop(self._choices)
         return None
+
+    # --- dials ------------------------------------------------------------------------------------
+
+    def asked(self, error: Error, now: float) -> None:
+        """Leave the provider alone for as long as it asks for with *error*, if it does."""
+        until = now + (error.retry_after or 0.0)
+        self.not_before = max(self.not_before, until)
+        if until > max(self.asked_until, now):
+            self.asked_until, self.asked_by = until, error
+            self.line.ask_all()
+
+    def ready(self, now: float) -> bool:
+        """Return whether, as far as is known, a dial would do."""
+        failing = bool(self.failures) and now < self.spares_from
+        return not self.blocked and not failing and now >= self.asked_until
 
     # --- clocks -----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ Nothing that is done for each input goes through all of them: thousands may wait
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -32,11 +32,20 @@ class Line:
         """Those without text yet: a connection is dialled for them, not reserved."""
         self.newcomers: dict[Speech, None] = {}
         """Those of them of which nothing is spoken yet."""
+        self.unasked: dict[Speech, None] = {}
+        """Those who have yet to say whether they wait for as long as their provider asks for."""
         # Heaps of the urgent; who has left is dropped when it comes up.
         self._order: list[tuple[int, Speech]] = []
         self._ready: list[tuple[int, Speech]] = []
         self._resting: list[tuple[float, int, Speech]] = []
         """Those that are begun again later, by the time."""
+        self._failed = 0
+        """Dials that those who wait have waited for."""
+        self._failed_at: deque[float] = deque()
+        """When; of the last of them, as many as somebody may have to count."""
+        self._most_patient = 0
+        self._patience: list[tuple[int, int, Speech]] = []
+        """A heap of all: at how many of those dials each has something to decide."""
 
     def __len__(self) -> int:
         return len(self.urgent) + len(self.hopeful)
@@ -85,12 +94,15 @@ class Line:
         """Wait for text."""
         self.hopeful[speech] = place
         if not speech.under_way:
-            self.newcomers[speech] = None
+            self.newcomers[speech] = self.unasked[speech] = None
+        self._bear(speech, place)
 
     def join(self, speech: Speech, place: int, now: float) -> None:
         """Wait for a seat; at the front if *place* is lower than any."""
         self._hope_no_more(speech)
         self.urgent[speech] = place
+        self.unasked[speech] = None
+        self._bear(speech, place)
         heapq.heappush(self._order, (place, speech))
         if speech.not_before > now:
             heapq.heappush(self._resting, (speech.not_before, place, speech))
@@ -99,28 +111,92 @@ class Line:
 
     def leave(self, speech: Speech) -> bool:
         """Wait no more; tell whether *speech* did."""
-        if self._hope_no_more(speech):
-            return True
-        if self.urgent.pop(speech, None) is None:
-            return False
+        if not self._hope_no_more(speech):
+            if speech not in self.urgent:
+                return False
+            self._tell(speech)
+            del self.urgent[speech]
+            self.unasked.pop(speech, None)
         kept = max(len(self._order), len(self._ready), len(self._resting))
-        if kept > 2 * len(self.urgent) + _DEAD:
+        if kept > 2 * len(self.urgent) + _DEAD or len(self._patience) > 2 * len(self) + _DEAD:
             self._clear_out()
         return True
 
     def _hope_no_more(self, speech: Speech) -> bool:
+        if speech not in self.hopeful:
+            return False
+        self._tell(speech)
+        del self.hopeful[speech]
         self.newcomers.pop(speech, None)
-        return self.hopeful.pop(speech, None) is not None
+        self.unasked.pop(speech, None)
+        return True
 
     def _clear_out(self) -> None:
         """Drop who has left: what is over must not be kept for as long as somebody waits."""
         urgent = self.urgent
+        self._patience = [entry for entry in self._patience if self._waits(*entry[1:])]
+        heapq.heapify(self._patience)
         self._order = [entry for entry in self._order if urgent.get(entry[1]) == entry[0]]
         self._ready = [entry for entry in self._ready if urgent.get(entry[1]) == entry[0]]
         self._resting = [entry for entry in self._resting if urgent.get(entry[2]) == entry[1]]
         heapq.heapify(self._order)
         heapq.heapify(self._ready)
         heapq.heapify(self._resting)
+
+    # --- a provider that asks to be left alone ----------------------------------------------------
+
+    def ask_all(self) -> None:
+        """It asks for more time than before: whoever could wait for that is to be asked again."""
+        self.unasked = dict.fromkeys(self.refusable)
+
+    def ask(self) -> list[Speech]:
+        """Return those who are to be asked now, and not again."""
+        asked, self.unasked = self.unasked, {}
+        return list(asked)
+
+    # --- dials that fail --------------------------------------------------------------------------
+
+    def dial_failed(self, now: float) -> list[Speech]:
+        """
+        Count a dial that all of them have waited for; return who has to decide, by their turns.
+
+        The others count it for themselves when they leave, or when they are asked.
+        """
+        self._failed += 1
+        self._failed_at.append(now)
+        if len(self._failed_at) > self._most_patient:
+            self._failed_at.popleft()
+        found = []
+        while self._patience and self._patience[0][0] <= self._failed:
+            _, place, speech = heapq.heappop(self._patience)
+            if self._waits(place, speech):
+                found.append((speech not in self.urgent, place, speech))
+        found.sort()
+        for _, place, speech in found:
+            self._tell(speech)
+            heapq.heappush(self._patience, (self._failed + 1, place, speech))  # if it stays
+        return [speech for _, _, speech in found]
+
+    def missed(self, speech: Speech) -> list[float]:
+        """Return when dials failed that *speech* has waited for and not counted yet."""
+        number = self._failed - speech.dials_counted
+        if number == 0 or not (speech in self.urgent or speech in self.hopeful):
+            return []
+        return list(self._failed_at)[-number:]
+
+    def _bear(self, speech: Speech, place: int) -> None:
+        speech.dials_counted = self._failed
+        self._most_patient = max(self._most_patient, speech.patience)
+        heapq.heappush(self._patience, (self._failed + speech.patience, place, speech))
+
+    def _tell(self, speech: Speech) -> None:
+        speech.dials_failed(self.missed(speech))
+        speech.dials_counted = self._failed
+
+    def _waits(self, place: int, speech: Speech) -> bool:
+        return place in (self.urgent.get(speech), self.hopeful.get(speech))
+
+    # --- rests ------------------------------------------------------------------------------------
 
     def wake(self, now: float) -> None:
         """Have those be ready who have rested for long enough."""

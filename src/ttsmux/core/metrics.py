@@ -28,6 +28,8 @@ _LOOK_FOR = 10.0
 _BLOCK = 240
 """Samples that are looked at together; where one is loud, they are looked at one by one."""
 NO_PARTS: Mapping[str, float] = {}
+_FAILED = "failed dials"
+IN_LINE = ("queue", _FAILED)
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +39,8 @@ class Metrics:
 
     Attributes:
         ttfa: from the first text sent to the first audio in the caller's hand.
-        acquire: from the first sendable text to a seat on a connection.
+        acquire: from the first sendable text to a seat on a connection; or to the end of the
+            speech, if it never got one.
         queue: of that, what was not spent on the dial of the connection it got: others were served,
             or a dial had failed.
         connect: the dial of the connection it got, until that was ready; 0.0 where that was open
@@ -120,14 +123,17 @@ class Timeline:
 
     __slots__ = (
         "_before", "_byte_rate", "_dry_at", "_fed_at", "_pcm", "_silence", "_silent", "arrived_at",
-        "began", "dial", "ended_at", "gap_seconds", "gaps", "heard_at", "longest_gap", "parts",
-        "received_at", "reused", "seated_at", "text_wait", "tried_at", "wanted_at", "wasted",
+        "began", "dial", "ended_at", "failed_at", "gap_seconds", "gaps", "heard_at", "longest_gap",
+        "parts", "received_at", "reused", "seated_at", "text_wait", "tried_at", "wanted_at",
+        "wasted",
     )  # fmt: skip
 
     def __init__(self, format: AudioFormat, now: float) -> None:
         self.began = now
         self.wanted_at: float | None = None
         """When there was something to send at last."""
+        self.failed_at: float | None = None
+        """When the last of the dials failed that it waited for before it got a seat."""
         self.seated_at: float | None = None
         """When it got its first seat, and the first text was sent."""
         self.reused = False
@@ -179,6 +185,11 @@ class Timeline:
         if not owed and (fed is None or fed < self._dry_at < now):
             # Since the audio ran out, or since `speak()`, the provider was told nothing to say.
             self.text_wait += now - self._dry_at
+
+    def dials_failed(self, instants: Sequence[float]) -> None:
+        """Dials that it waits for have failed."""
+        if instants and self.seated_at is None:
+            self.failed_at = instants[-1]
 
     def seated(self, conn: Connection, opened_before: int, now: float) -> None:
         """It has its first seat; when it was made, *opened_before* connections had come up."""
@@ -232,8 +243,8 @@ class Timeline:
         self._dry_at, self.arrived_at, self._silence, self._silent = heard
 
     def cut_back(self, size: int, characters: int) -> None:
-        """Its last *size* bytes of audio are dropped; *characters* of those sent are sent again."""
-        self.wasted += characters
+        """Its last *size* bytes of audio are dropped; in all *characters* were sent in vain."""
+        self.wasted = max(self.wasted, characters)
         self._dry_at -= size / self._byte_rate
 
     def restarted(self, format: AudioFormat, characters: int) -> None:
@@ -251,15 +262,20 @@ class Timeline:
 
     @property
     def acquire(self) -> float | None:
-        return _between(self.wanted_at, self.seated_at)
+        return _between(self.wanted_at, self._waited_until)
 
     @property
     def queue(self) -> float | None:
         """Seconds that it waited for a seat, and not for the dial of its connection."""
-        if self.wanted_at is None or self.seated_at is None:
+        until = self._waited_until
+        if self.wanted_at is None or until is None:
             return None
-        spent = [phase.seconds for phase in self.phases(self.seated_at) if phase.name == "queue"]
-        return sum(spent)
+        return sum(phase.seconds for phase in self.phases(until) if phase.name in IN_LINE)
+
+    @property
+    def _waited_until(self) -> float | None:
+        """When it got a seat, or left without one."""
+        return self.ended_at if self.seated_at is None else self.seated_at
 
     @property
     def connect(self) -> float | None:
@@ -307,6 +323,10 @@ class Timeline:
     def _ends(self) -> Sequence[tuple[str, float | None, bool]]:
         """Return when each phase ended, None if it has not: no phase comes after that one."""
         ends: list[tuple[str, float | None, bool]] = [("text", self.wanted_at, False)]
+        if self.wanted_at is not None and self.failed_at is not None:
+            # What the dial that worked took is not shown as one that failed beside it.
+            until = self.failed_at if self.dial is None else min(self.failed_at, self.dial[0])
+            ends.append((_FAILED, until, False))
         if self.dial is not None:
             began, up, ready = self.dial
             ends += [("queue", began, False), ("dial", up, False), ("setup", ready, False)]

@@ -89,7 +89,7 @@ class Mux:
             PoolFull: too many speeches wait already.
             InvalidText: *text* has a lone surrogate.
         """
-        self._pool.admit()
+        self._pool.admit(self._plain[0])
         plans = list(self._plain)
         if overrides:
             plans[0] = Plan.make(self._routes[0], 0, overrides)
@@ -152,7 +152,7 @@ class Mux:
         self, n: int, overrides: Mapping[str, object], timeout: float, now: float
     ) -> Prewarm:
         """Have *n* connections ready, and the spares behind them; `read` the ticket to wait."""
-        self._pool.admit()
+        self._pool.admit(self._plain[0])
         plan = Plan.make(self._routes[0], 0, overrides) if overrides else self._plain[0]
         ticket = self._pool.prewarm(plan, n, now + timeout, now)
         self._settle(now)

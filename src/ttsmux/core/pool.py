@@ -98,6 +98,8 @@ class Pool:
         """Each route's."""
         self._seatless = 0
         """Speeches for which there was no seat when it was last decided."""
+        self._asking: dict[Speech, None] = {}
+        """Those that have asked for a seat since then."""
         self._last_place = 0
         self._first_place = 0
 
@@ -141,9 +143,9 @@ class Pool:
                 lane.close()
                 del self.lanes[lane.plan.key]
 
-    def admit(self) -> None:
+    def admit(self, plan: Plan) -> None:
         """
-        Check that a new speech may come.
+        Check that a new speech may come, which would begin by *plan*.
 
         Raises:
             ClosedError: the client is closed or draining.
@@ -153,8 +155,9 @@ class Pool:
         limit = self.settings.pool.max_waiting
         if limit is not None and self._seatless >= limit:
             self.counts.refused += 1
-            msg = f"{limit} speeches wait for a seat already, which is max_waiting"
-            raise PoolFull(msg, phase="acquire")
+            self.counts.turned_away()
+            msg = f"max_waiting is {limit}, and as many wait for a seat already"
+            raise PoolFull(msg, provider=plan.adapter.name, phase="acquire")
 
     def check_open(self) -> None:
         """Raise `ClosedError` if the client is closed or draining."""
@@ -196,6 +199,8 @@ class Pool:
             return
         lane = self.lane(speech.plan, now)
         speech.waiting_since = now
+        self.counts.requests += 1
+        self._asking[speech] = None
         kept = self._leases.get(speech)
         if kept is None:
             lane.line.join(speech, self._place(first=first), now)
@@ -205,7 +210,17 @@ class Pool:
         self.admission.joined(speech)
         self.agenda.touch(speech)
 
-    def forget(self, speech: Speech) -> None:
+    def denied(self, speech: Speech) -> None:
+        """There is no seat for *speech* on its route; perhaps it had no text to ask for one yet."""
+        if speech.waiting_since is None:
+            self.counts.turned_away()
+
+    def forget(self, speech: Speech, now: float) -> None:
+        """*speech* has no use for a connection any more, or for none of this lane."""
+        self.counts.unserved += speech.waiting_since is not None
+        self._leave(speech, now)
+
+    def _leave(self, speech: Speech, now: float) -> None:
         conn = self._leases.pop(speech, None)
         lane = self.lanes.get(speech.plan.key)
         if conn is not None:
@@ -215,7 +230,9 @@ class Pool:
             self.look_at(lane)
             # Who came later may be next now, and have somebody make room.
             self.dialler.room_for_waiters = self.dialler.room_for_waiters or bool(lane.connections)
-        speech.waiting_since = None
+        if speech.waiting_since is not None:
+            self.counts.wait_seconds += now - speech.waiting_since
+            speech.waiting_since = None
 
     def _place(self, *, first: bool = False) -> int:
         """Return the next place in line, behind all others or before them."""
@@ -296,6 +313,21 @@ class Pool:
                 # At once, for a speech would meet one dead socket after the other.
                 conn.doom("others of its age have ended", now)
 
+    def fell_silent(self, silent: Connection, since: float, now: float) -> None:
+        """
+        Nothing at all has come on *silent* since then, where something was due.
+
+        Perhaps its wire is dead, and nobody told: after a change of networks all of them are. Those
+        that rest and have not been heard since either are no better, and the next speech would wait
+        for one after the other.
+        """
+        mine = [c for c in self.connections if c.plan.number == silent.plan.number]
+        resting = [c for c in mine if c.idle and c.heard_at <= since]
+        for conn in resting:
+            conn.doom("it may be as dead as one that said nothing", now)
+        if resting:
+            self.bereft(silent, now)
+
     def bereft(self, conn: Connection, now: float) -> None:
         """*conn* is lost, and may not be the only one in the world: no spare at once."""
         lane, jitter = conn.lane, self.settings.pool.reconnect_jitter
@@ -371,8 +403,7 @@ class Pool:
         if not error.retryable:
             lane.blocked = True
         self.failed(conn, error, conn.began, now, up=False)
-        # Whoever says so: what a provider asks for is not undercut.
-        lane.not_before = max(lane.not_before, now + (error.retry_after or 0.0))
+        lane.asked(error, now)  # whoever is told: what a provider asks for is not undercut
         if conn.began >= lane.failed_at:
             # Dials that were under way together fail together: that is one failure.
             lane.failures += 1
@@ -392,22 +423,43 @@ class Pool:
                 self._finish(prewarm, error)
         if error.retryable and any(conn.state in _SERVING for conn in lane.connections):
             return  # a seat there will be free some time; perhaps the provider allows no more
-        # Not from the sums: this may be in the middle of an input, and they are of before it.
-        ready = sum(conn.free_seats for conn in lane.connections)
-        patience = self.settings.pool.acquire_timeout
-        give_up = not error.retryable or lane.not_before > now + patience
-        for speech in list(lane.line)[ready:]:
-            speech.dial_failed(error, now, give_up=give_up)
-        self._pay_for_waiters(lane, ready, error, now)
-
-    def _pay_for_waiters(self, lane: Lane, ready: int, error: Error, now: float) -> None:
-        """Pay for the dial that is hoped for by all but *ready* of those who wait, if it comes."""
-        if len(lane.line) <= ready or lane.breaker.turns_away(now):
+        if not error.retryable:
+            # Not from the sums: this may be in the middle of an input, and they are of before it.
+            ready = sum(conn.free_seats for conn in lane.connections)
+            for speech in list(lane.line)[ready:]:
+                speech.given_up(error, now)
             return
+        # Not by going through them all: thousands may wait.
+        for speech in lane.line.dial_failed(now):
+            speech.dial_failed(error, now)
+        self._ask_to_wait(lane, now)
+        if lane.line and not lane.breaker.turns_away(now):
+            self._pay_for_waiters(lane, error, now)
+
+    def _ask_to_wait(self, lane: Lane, now: float) -> None:
+        """Have nobody wait in vain where the provider asks to be left alone."""
+        if now >= lane.asked_until or not lane.line.unasked:
+            return
+        served = lane.plan.traits.reusable and any(c.state in _SERVING for c in lane.connections)
+        if served or any(conn.coming for conn in lane.connections):
+            return  # there may be a seat before that
+        assert lane.asked_by is not None, "somebody asked"
+        for speech in lane.line.ask():
+            self.counts.refused += speech.put_off(lane.asked_by, lane.not_before, now)
+
+    def ready(self, plan: Plan, now: float) -> bool:
+        """Return whether a speech that goes to *plan* has no reason to wait there, or to fail."""
+        breaker, lane = self._breakers.get(plan.number), self.lanes.get(plan.key)
+        if breaker is not None and breaker.turns_away(now):
+            return False
+        return lane is None or lane.ready(now)
+
+    def _pay_for_waiters(self, lane: Lane, error: Error, now: float) -> None:
+        """Pay for the dial that is hoped for by those who wait, if it comes."""
         cost = lane.budget.pay(error)
         if cost is None:
             self.counts.unpaid += 1
-            for speech in list(lane.line)[ready:]:
+            for speech in list(lane.line):
                 speech.turned_away(unaffordable(error), now)
         else:
             self.counts.retries += 1
@@ -440,12 +492,15 @@ class Pool:
             self._assign(now)
             self.admission.hear(now)
         self._forget_lanes()
+        self.counts.queued += sum(speech.waiting_since is not None for speech in self._asking)
+        self._asking.clear()
 
     def _assign(self, now: float) -> None:
-        if self.draining and not self.closing and not self.unreceived:
-            self._hang_up(now)
         self.admission.settle(now)
         self.count(now)
+        if self.draining and not self.closing and not self.unreceived:
+            self._hang_up(now)
+            self.count(now)
         lanes, self._restless, self.stale = self._restless, {}, False
         for lane in lanes:
             self._serve(lane, now)
@@ -494,7 +549,7 @@ class Pool:
             and conn.room > 0
             and self.admission.speak_on(conn, now)
         ):
-            self.forget(lessee)
+            self._leave(lessee, now)
             self.use(conn.lane, now)
             lessee.seat(conn.begin(lessee, now), now)
 
@@ -507,16 +562,15 @@ class Pool:
             since = speech.waiting_since
             assert since is not None, "whoever is in line waits"
             waited = conn.opened_at is not None and conn.opened_at > since
-            self.forget(speech)
+            self._leave(speech, now)
             self.use(lane, now)
-            self.counts.queued += now > since
-            self.counts.wait_seconds += now - since
             if waited and lane.opened_at is not None and since >= lane.opened_at:
                 # One spare more would have saved it the wait; a cold start could not have had one.
                 spares.add_one(lane, now)
             lane.breaker.tries(conn, now)
             speech.seat(conn.begin(speech, now), now)
             self.count(now)  # that may have been the last seat
+        self._ask_to_wait(lane, now)
         if lane.line and (error := self._refusal(lane, now)) is not None:
             for speech in lane.line.refusable:
                 self.counts.refused += 1
@@ -525,7 +579,9 @@ class Pool:
     def refuse(self, plan: Plan, now: float) -> CircuitOpen | None:
         """Return what a speech of *plan* is told that would wait in vain, and count it."""
         error = self._refusal(self.lane(plan, now), now)
-        self.counts.refused += error is not None
+        if error is not None:
+            self.counts.refused += 1
+            self.counts.turned_away()
         return error
 
     def _refusal(self, lane: Lane, now: float) -> CircuitOpen | None:
@@ -556,7 +612,7 @@ class Pool:
             stuck = self.dialler.full(lane) is not None
             if (not lane.sums.coming and (full or stuck)) or self.closing or prewarm.due <= now:
                 self._finish(prewarm)
-        if not self.connections:
+        if self.closing and not self.connections:  # who drains may have to dial once more
             for ticket in self._closers:
                 ticket.finish(self.agenda)
             self._closers.clear()
@@ -603,6 +659,7 @@ class Pool:
         self.draining = self.closing = True
         self.cut_short = self.cut_short or bool(self.unreceived)
         for speech in self.speeches:
+            self.counts.unserved += speech.waiting_since is not None
             speech.abandon(error)
         self.speeches.clear()
         self.unreceived.clear()
@@ -631,15 +688,20 @@ class Pool:
         lane = self.lanes.get(plan.key)
         return None if lane is None else lane.error
 
+    def missed(self, speech: Speech) -> list[float]:
+        """Return when dials failed that *speech* waits for and has not counted yet."""
+        lane = self.lanes.get(speech.plan.key)
+        return [] if lane is None else lane.line.missed(speech)
+
     def summary(self, plan: Plan) -> str:
         lane = self.lanes.get(plan.key)
         mine = len(lane.connections) if lane else 0
         words = (
-            f"{mine} connections of this kind, {len(self.connections)} of at most "
-            f"{self.settings.pool.max_size} in all"
+            f"connections of this kind: {mine}, in all: {len(self.connections)} of at most "
+            f"{self.settings.pool.max_size}"
         )
         if plan.traits.connections is not None:
-            words += f", and {plan.traits.connections} for a key"
+            words += f", for a key at most {plan.traits.connections}"
         words += self.admission.summary(plan)
         if lane is not None and lane.error is not None:
             words += f"; the last dial failed: {lane.error.message}"
@@ -659,6 +721,7 @@ class Pool:
             live=sum(conn.opened_at is not None for conn in self.connections),
             seats_free=sum(conn.free_seats for conn in self.connections),
             held=sum(len(conn.generations) for conn in self.connections),
-            waiting=sum(len(lane.line.urgent) for lane in self.lanes.values()),
+            waiting=sum(len(lane.line.urgent) for lane in self.lanes.values())
+            + sum(speech.waiting_since is not None for speech in self._leases),
             **attrs.asdict(self.counts),
         )

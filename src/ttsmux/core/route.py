@@ -43,6 +43,10 @@ def _shown(url: str | None) -> str:
     return repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
 
 
+def _leave_as_it_is(error: Error) -> None:
+    """For who sends no secrets."""
+
+
 @attrs.frozen(kw_only=True)
 class Route:
     """
@@ -57,6 +61,7 @@ class Route:
         fallback_for: the number of the route that this one stands in for, the same voice over HTTP;
             None for one of the user's own.
         limits: what the user knows of those of the key.
+        clean: takes the secrets that were sent there out of an error that came of a peer's words.
     """
 
     adapter: Adapter
@@ -67,6 +72,7 @@ class Route:
     refreshable: bool = False
     fallback_for: int | None = None
     limits: KeyLimits = attrs.field(factory=KeyLimits)
+    clean: Callable[[Error], None] = attrs.field(default=_leave_as_it_is, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         traits = self.adapter.tuned()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -57,6 +57,12 @@ _PAUSE_AT, _RESUME_AT = 30.0, 15.0
 _MIN_BUFFER, _MAX_BUFFER = 8 * 2**20, 256 * 2**20
 _SECONDS_A_CHARACTER = 0.5
 """Far slower than anybody speaks: audio beyond it is not what the text can have caused."""
+_ASKED = 1.0
+"""
+Seconds from which a wait is one that a provider asks for, as with Retry-After, which is in whole
+seconds. Less is what an adapter knows, such as how soon a session of ours is closed, and no reason
+to go to another voice.
+"""
 MAX_UNSENT = 64 * 1024
 """Characters that may wait to be sent before a feeder should pause."""
 
@@ -97,8 +103,13 @@ class Speech:
         self._reader_waits = False
         self._feeder_waits = False
         self._interruption: Interruption | None = None
-        self._tries = 0
+        self._tried = 0
+        """Times that it failed since something of it was last spoken to its end."""
         self._free_tries = 0
+        self.dials_counted = 0
+        """Of those that its line has seen fail; what is missing is counted when it leaves."""
+        self._failing_since = now
+        """When it failed for the first time since there was audio."""
         self.bills: list[Bill] = []
         """For its retries since something of it was last spoken to its end."""
         self._resumes = 0
@@ -110,6 +121,7 @@ class Speech:
         """Whether all of it is gathered before any is played."""
         # Instants.
         self._began = now
+        self._total = total
         self._total_due = None if total is None else now + total
         self.not_before = now
         self.waiting_since: float | None = None
@@ -117,7 +129,7 @@ class Speech:
         """When its last generation ended."""
         self._times = Timeline(self.plan.options.format, now)
         self._opened_before = pool.counts.opened
-        self._attempts = 0
+        self._attempts_made = 0
         self._going_well = False
         """Whether the next generation, if any, goes on where the last one ended."""
         self._characters = 0
@@ -179,8 +191,7 @@ class Speech:
             msg = f"cannot {verb}: speech s{self.number} was ended"
             raise LocalProtocolError(msg, phase="speak")
         if self.state is SpeechState.FAILED:
-            assert self.error is not None, "a failed speech knows why"
-            raise self.error.with_traceback(None)  # not that of those who were told before
+            raise self._told()
         return self.state is not SpeechState.INTERRUPTED
 
     @property
@@ -236,7 +247,7 @@ class Speech:
     def _leave(self, now: float) -> None:
         """Let go of the seat or of the place in the queue, and tell whoever waits."""
         gen, self.generation = self.generation, None
-        self._pool.forget(self)
+        self._pool.forget(self, now)
         if gen is not None:
             if gen.heard_of:
                 self._pool.spoke(self)
@@ -263,10 +274,16 @@ class Speech:
             case SpeechState.COMPLETED | SpeechState.INTERRUPTED:
                 return END
             case SpeechState.FAILED:
-                assert self.error is not None, "a failed speech knows why"
-                raise self.error.with_traceback(None)  # not that of those who were told before
+                raise self._told()
         self._reader_waits = True
         return None
+
+    def _told(self) -> BaseException:
+        """Return what it failed with, to be raised."""
+        assert self.error is not None, "a failed speech knows why"
+        if isinstance(self.error, Error):
+            self.error.delivered = self._delivered()  # some was handed out since it broke
+        return self.error.with_traceback(None)  # not that of those who were told before
 
     def _hand_out(self, now: float) -> AudioChunk:
         chunk = self._buffer.popleft()
@@ -299,7 +316,7 @@ class Speech:
             elif self._ended and self.state is SpeechState.WAITING:
                 self._step(SpeechInput.RECEIVE)
                 self._times.received_at = now
-                self._pool.forget(self)
+                self._pool.forget(self, now)
                 self._wake()
         elif gen.state is GenerationState.OPEN:
             self._say(gen, now)
@@ -310,7 +327,7 @@ class Speech:
         self.generation = gen
         if not self._going_well:
             self._going_well = True
-            self._attempts += 1
+            self._attempts_made += 1
         gen.base = self._ledger.received
         if self._times.seated_at is None:
             self._times.seated(gen.conn, self._opened_before, now)
@@ -458,7 +475,7 @@ class Speech:
         self._pool.spoke(self)
         self._ended_at = now
         self._log.settle()
-        self._tries = self._free_tries = 0
+        self._tried = self._free_tries = 0
         if self._ended and not self._log.ready and not self._log.held:
             self._step(SpeechInput.RECEIVE)
             self._times.received_at = now
@@ -494,12 +511,16 @@ class Speech:
         self._free_tries += free
         unheard = self._ledger.read <= gen.base
         repeatable = unheard and self._log.repeatable and (error.retryable or free)
-        self._tries += not free
+        if gen.heard_of or not self._tried:
+            self._failing_since = now
+        self._tried += not free
         again = repeatable or (error.retryable and self._may_go_on)
-        again = again and self._tries < self._pool.settings.retry.attempts
-        again = again and self._bears(error, now)
+        again = again and self._tried < self._most_tries(error) and self._bears(error, now)
+        way: Plan | None = None
         if again and (refusal := self._pool.refuse(self.plan, now)) is not None:
             again, error = False, refusal
+        elif again and (way := self._way_out(error, now)) is not None:
+            again = False
         elif again and not free and not self._pool.pays(self, error, bill or Bill()):
             again, error = False, unaffordable(error)
         if again and repeatable:
@@ -507,42 +528,108 @@ class Speech:
             self._times.undone(self._characters)
             self._step(SpeechInput.UNSEAT)
             self._log.repeat()
-            self._retry(error, now, self._tries)
+            self._retry(error, now, self._tried)
         elif again:
             self._step(SpeechInput.UNSEAT)
             self._break_off(gen, self.plan, now)
             if self._log.sendable:
-                self._retry(error, now, max(1, self._tries))
+                self._retry(error, now, max(1, self._tried))
             else:
                 self._pool.wait_for_text(self, now)
                 self.pump(now)  # if the text is over, so is the speech
-        elif (way := self._next_way(error)) is not None:
+        elif (way := way or self._next_way(error)) is not None:
             self._step(SpeechInput.UNSEAT)
             self._move(way, gen, error, now)
         else:
             self.fail(error, now)
 
-    def dial_failed(self, error: Error, now: float, *, give_up: bool) -> None:
-        """A connection that it waited for did not come about."""
-        self._attempts += 1
-        self._tries += 1
-        if not give_up and self._tries < self._pool.settings.retry.attempts:
-            return  # the pool dials again when its own backoff is over
+    @property
+    def _attempts(self) -> int:
+        return self._attempts_made + len(self._pool.missed(self))
+
+    @property
+    def patience(self) -> int:
+        """How many dials that it waits for may fail before it has something to decide."""
+        policy = self._pool.settings.retry
+        most = policy.attempts
+        if not self._ways.none_left:
+            most = min(most, policy.switch_after)
+        return max(1, most - self._tried)
+
+    def dials_failed(self, instants: Sequence[float]) -> None:
+        """Connections that it waited for did not come about."""
+        if instants and not self._tried:
+            self._failing_since = instants[0]
+        self._attempts_made += len(instants)
+        self._tried += len(instants)
+        self._times.dials_failed(instants)
+
+    def dial_failed(self, error: Error, now: float) -> None:
+        """It has waited for as many dials as it bears; the last one has failed with *error*."""
+        if self._tried >= self._pool.settings.retry.attempts:
+            self.turned_away(error, now)
+        elif (way := self._way_out(error, now)) is not None:
+            self._pool.denied(self)
+            self._move(way, None, error, now)
+        # Else the pool dials again when its own backoff is over.
+
+    def given_up(self, error: Error, now: float) -> None:
+        """Nothing is dialled for it any more."""
+        self.dials_failed([now])
         self.turned_away(error, now)
+
+    def put_off(self, error: Error, until: float, now: float) -> bool:
+        """
+        Nothing is dialled for it before *until*: its provider has asked for that with *error*.
+
+        Returns:
+            whether it does not wait, for it goes elsewhere, or would be too late.
+        """
+        asked, error = error.retry_after, error.copy()
+        error.retry_after = until - now
+        if (way := self._elsewhere(error, asked, now)) is not None:
+            self._pool.denied(self)
+            self._move(way, None, error, now)
+            return True
+        due, since = self.deadline(), now if self.waiting_since is None else self.waiting_since
+        patience = since + self._pool.settings.pool.acquire_timeout
+        if until < (patience if due is None else min(due, patience)):
+            return False
+        self.turned_away(error, now)
+        return True
 
     def turned_away(self, error: Error, now: float) -> None:
         """There is nothing to wait for on its route; *error* may be what others are told, too."""
         error = error.copy()
+        self._pool.denied(self)
         if (way := self._next_way(error)) is not None:
             self._move(way, None, error, now)
         else:
             self.fail(error, now)
 
+    def _most_tries(self, error: Error) -> int:
+        """Return how often it is tried; less where its own text may be what is wrong."""
+        policy = self._pool.settings.retry
+        its_own = isinstance(error, EmptyAudio)
+        return min(policy.attempts, policy.switch_after) if its_own else policy.attempts
+
     def _bears(self, error: Error, now: float) -> bool:
-        """Return whether it may wait for as long as the provider asks to be left alone."""
-        wait = error.retry_after or 0.0
+        """Return whether it goes on, for as long as the provider asks to be left alone at least."""
+        wait, most = error.retry_after or 0.0, self._pool.settings.pool.acquire_timeout
         in_time = self._total_due is None or now + wait < self._total_due
-        return in_time and wait < self._pool.settings.pool.acquire_timeout
+        return in_time and wait < most and now < self._failing_since + most
+
+    def _way_out(self, error: Error, now: float) -> Plan | None:
+        """Return where it goes although it might be tried again on its route, if anywhere."""
+        if self._tried >= self._pool.settings.retry.switch_after:
+            return self._next_way(error)
+        return self._elsewhere(error, error.retry_after, now)
+
+    def _elsewhere(self, error: Error, asked: float | None, now: float) -> Plan | None:
+        """Return where it goes instead of waiting for as long as it was *asked* to, if anywhere."""
+        if asked is None or asked < _ASKED:
+            return None
+        return self._next_way(error, lambda way: self._pool.ready(way, now))
 
     def _all_came(self, gen: LiveGeneration) -> bool:
         """Return whether the marks prove that all audio of *gen* is here, without its end."""
@@ -570,7 +657,7 @@ class Speech:
             self.not_before = now + backoff(policy, failures, self._pool.rng, asked)
         else:
             self.not_before = now + (asked or 0.0)
-        self._report("speech.retried", error=type(error).__name__, attempt=self._attempts)
+        self._report("speech.retried", error=type(error).__name__, attempt=self._attempts_made)
         self._pool.wait(self, now, first=True)
 
     # --- after the first audio --------------------------------------------------------------------
@@ -599,13 +686,14 @@ class Speech:
             cut = self._find_cut(gen)
             back = self._ledger.received - cut.keep
             self._withdraw(back)
-            self._times.cut_back(back, max(0, self._log.said - cut.at))
+            self._times.cut_back(back, self._characters - cut.at)
             self._ledger.seams.append((cut.keep / self._byte_rate, cut.at))
         if self._seam is None:
             self._resumes += 1
         else:
             # Nothing came since it broke off before: that is one break, of which this is the end.
-            last = self._seam[1]
+            before, last = self._seam
+            cut = attrs.evolve(cut, approximate=cut.approximate or before.approximate)
         self._seam = self._last_seam = (cut, last)
         self._log.restart(plan.cutter, self._ended, at=cut.at)
         self._report("speech.resumed", policy=policy.value, approximate=cut.approximate)
@@ -649,24 +737,26 @@ class Speech:
 
     # --- from one route to the next ---------------------------------------------------------------
 
-    def _next_way(self, error: Error) -> Plan | None:
+    def _next_way(
+        self, error: Error, ready: Callable[[Plan], bool] | None = None
+    ) -> Plan | None:
         """Return the route to go to; if it goes on, not begins anew, one of the same voice."""
         heard = self._ledger.read > 0
         if self._log.forgotten or (heard and not self._may_go_on):
             return None
         anew = self._pool.settings.retry.on_partial is OnPartial.RESTART
-        return self._ways.next(self.plan, error, same_voice=heard and not anew)
+        return self._ways.next(self.plan, error, same_voice=heard and not anew, ready=ready)
 
     def _move(self, way: Plan, gen: LiveGeneration | None, error: Error, now: float) -> None:
         """Go to the next route, and say everything there from the beginning if nobody heard any."""
-        self._pool.forget(self)
+        self._pool.forget(self, now)
         if self._ledger.read > 0:
             self._break_off(gen, way, now)
         else:
             self._log.restart(way.cutter, self._ended)
             self._drop_all(way)
         self.plan = way
-        self._tries = 0
+        self._tried = 0
         self.bills.clear()
         self.not_before = now
         self._report("speech.rerouted", error=type(error).__name__)
@@ -685,8 +775,7 @@ class Speech:
 
     def expire(self, now: float) -> None:
         if self._total_due is not None and now >= self._total_due:
-            total = self._total_due - self._began
-            self.fail(DeadlineExceeded(f"not done within the {total:g} s allowed"), now)
+            self.fail(DeadlineExceeded(f"not done within the {self._total:g} s allowed"), now)
             return
         timeout = self._pool.settings.pool.acquire_timeout
         # Dials that fail slowly take up all of that time before they are given up.
@@ -734,19 +823,24 @@ class Speech:
 
     def _delivered_characters(self) -> int:
         """Return how many of the characters sent were heard; some may have been sent twice."""
-        log = self._log
+        log, most = self._log, self._characters - self._times.wasted
         if self.state is SpeechState.COMPLETED:
-            heard = log.forgotten + log.size
-        else:
-            found = self._interruption or self._ledger.interruption(log, all_received=False)
-            heard = len(found.heard_text)
-            heard += log.forgotten if heard else 0
-        return min(heard, self._characters - self._times.wasted)
+            return most
+        found = self._interruption or self._ledger.interruption(log, all_received=False)
+        if found.heard_text and not found.unspoken_text:
+            return most  # as it was sent: a join may have added a space, and a cut left one out
+        heard = len(found.heard_text)
+        heard += log.forgotten if heard else 0
+        return min(heard, most)
 
     def explain(self, now: float) -> str:
         """Say where the time went."""
+        self._times.dials_failed(self._pool.missed(self))
         name = f"speech {self.number} on {self.plan.adapter.name}"
-        return explain(name, self.state.value, self._times, self.metrics(), now)
+        state = self.state.value
+        if self.error is not None:
+            state += f" ({type(self.error).__name__})"  # its words may be long, and are elsewhere
+        return explain(name, state, self._times, self.metrics(), now)
 
     def _summary(self, now: float) -> dict[str, object]:
         """Return what the log has of a speech that ends *now*."""

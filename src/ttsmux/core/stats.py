@@ -10,8 +10,9 @@ class PoolStats:
     """
     What a client's connections are doing, and what they have done so far.
 
-    Every connection that was opened is closed or still there (`opened = closed + live`), and every
-    seat that was taken was given back or is held (`leased = released + held`).
+    Every connection that was opened is closed or still there (`opened = closed + live`), every
+    seat that was taken was given back or is held (`leased = released + held`), and every request
+    for a seat was granted, came to nothing or waits (`requests = leased + unserved + waiting`).
 
     Attributes:
         size: connections, those being dialled or closed included.
@@ -19,19 +20,24 @@ class PoolStats:
         live: those of them that were open once.
         seats_free: speeches that could begin at once.
         held: generations that the providers count, those that nobody listens to included.
-        waiting: speeches that wait for a seat.
+        waiting: speeches that wait for a seat, or on one of their own for the key's limits.
         dials: dials begun so far.
         dials_failed: of those, how many failed, or ended before they served anything.
         opened, closed: connections that came up, and those of them that are gone.
         connect_seconds: how long those took that came up, all together.
         lost: of those that are gone, how many we did not close ourselves.
+        requests: seats that speeches asked for: one a generation.
+        unserved: of these, how many came to nothing, whatever the reason: the speech failed, went
+            to another route or was interrupted. Who is told before it had any text that there will
+            be no seat for it has asked for one.
         leased, released: seats that speeches took, and gave back.
         returned_bad: of the seats given back, how many were on a connection that is not used again.
         usage_seconds: how long the seats were held that were given back, all together.
-        queued: of the seats taken, how many were waited for.
-        wait_seconds: all that waiting together.
-        timeouts: speeches that waited in vain.
-        refused: speeches that were not let wait: for `max_waiting`, or for an open circuit.
+        queued: of the requests, how many had to wait.
+        wait_seconds: how long those waited that wait no more, in vain or not, all together.
+        timeouts: of those unserved, how many failed for having waited for `acquire_timeout`.
+        refused: of those unserved, how many were not let wait: for `max_waiting`, for an open
+            circuit, or because the provider asked to be left alone for too long.
         retries: speeches begun again, and dials begun again for those who wait, that were paid for.
         unpaid: the same, left undone because the budget was spent.
         circuits_opened: how often a route was given up for a while.
@@ -52,6 +58,8 @@ class PoolStats:
     closed: int
     connect_seconds: float
     lost: int
+    requests: int
+    unserved: int
     leased: int
     released: int
     returned_bad: int
@@ -75,6 +83,8 @@ class Counts:
     closed: int = 0
     connect_seconds: float = 0.0
     lost: int = 0
+    requests: int = 0
+    unserved: int = 0
     leased: int = 0
     released: int = 0
     returned_bad: int = 0
@@ -86,3 +96,8 @@ class Counts:
     retries: int = 0
     unpaid: int = 0
     circuits_opened: int = 0
+
+    def turned_away(self) -> None:
+        """Somebody was told that there is no seat before it could ask for one."""
+        self.requests += 1
+        self.unserved += 1

@@ -8,7 +8,7 @@ voice or the account.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import (
     CircuitOpen,
@@ -59,28 +59,44 @@ class Ways:
         self._why: dict[int, Error] = {}
         """Why each of the others was left."""
 
-    def next(self, plan: Plan, error: Error, *, same_voice: bool = False) -> Plan | None:
+    @property
+    def none_left(self) -> bool:
+        return not self._left
+
+    def next(
+        self,
+        plan: Plan,
+        error: Error,
+        *,
+        same_voice: bool = False,
+        ready: Callable[[Plan], bool] | None = None,
+    ) -> Plan | None:
         """
         Return where to go from *plan*, which has failed with *error*, or None.
 
         Args:
             same_voice: whether somebody has heard the beginning, and must not hear another voice.
+            ready: which of them will do; any will, if it is None.
         """
         self._why[plan.number] = error
-        while self._left:
-            way = self._left.pop(0)
-            stands_for = way.route.fallback_for
-            if stands_for is None:
-                if not same_voice and self._fits(way):
-                    return way
-            elif stands_for == plan.number or not same_voice:
-                found = self._over_http(way, stands_for)
-                if found is not None:
-                    return found
+        for number, way in enumerate(self._left):
+            found = self._as_wanted(way, plan, same_voice=same_voice)
+            if found is not None and (ready is None or ready(found)):
+                del self._left[: number + 1]
+                return found
         return None
 
+    def _as_wanted(self, way: Plan, plan: Plan, *, same_voice: bool) -> Plan | None:
+        """Return *way* as the speech wants it after *plan*, if it may help."""
+        stands_for = way.route.fallback_for
+        if stands_for is None:
+            return way if not same_voice and self._fits(way) else None
+        if same_voice and stands_for != plan.number:
+            return None
+        return self._over_http(way, stands_for)
+
     def _over_http(self, way: Plan, stands_for: int) -> Plan | None:
-        """Return *way* as the speech wants it, if it may help."""
+        """Return *way*, which stands in for another, if it may help."""
         why = self._why.get(stands_for)
         if why is None or not may_help_over_http(why):
             return None
