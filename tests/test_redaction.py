@@ -127,6 +127,11 @@ def test_every_spelling_is_masked(form: str, log: Kept) -> None:
         ({"api_key": KEY}, {KEY}),
         ({"api_key": ttsmux.Secret(KEY)}, {KEY}),
         ({"headers": {"X-Key": KEY, "X-Short": "short"}}, {KEY, "of-the-client"}),
+        ({"headers": {"X-Key": f"Bearer  {KEY}"}}, {f"Bearer  {KEY}", KEY, "of-the-client"}),
+        (
+            {"headers": {"X-App": "app (written by me)", "X-No": "Token short"}},
+            {"app (written by me)", "Token short", "of-the-client"},
+        ),
         (
             {"base_url": "wss://me:p%40ss@host"},
             {"p@ss", "p%40ss", "bWU6cEBzcw==", "of-the-client"},
@@ -353,6 +358,12 @@ def test_every_spelling_in_an_error_is_masked(form: str) -> None:
         assert part not in found
 
 
+@pytest.mark.parametrize("form", ["abc/def%2Bghi/jkl%2bmno", "abc\\/def+ghi\\/jkl+mno"])
+def test_a_slash_may_be_spelled_otherwise_or_not(form: str) -> None:
+    """Some leave it in URLs as it is; others escape it even in JSON."""
+    assert cleaned(ConnectionLost(f"<{form}>"), "abc/def+ghi/jkl+mno") == f"<{MASK}>"
+
+
 @pytest.mark.parametrize("size", range(8, len(KEY)))
 def test_a_key_that_was_cut_off_is_masked(size: int) -> None:
     """Words of a peer's have a length, and there may be more of ours behind them."""
@@ -418,6 +429,7 @@ def hiding() -> Exception:
         ExceptionGroup("several", [ValueError("well"), LookupError(KEY)]),
         with_cause(ValueError("well"), ConnectionLost("", reason=KEY)),
         hiding(),
+        ExceptionGroup("several", [hiding()]),
     ],
 )
 def test_a_key_is_found_anywhere_in_an_exception(theirs: BaseException) -> None:

@@ -232,7 +232,7 @@ class RetryPolicy:
 
     attempts: int = attrs.field(default=10, validator=_positive)
     """
-    Times a speech is tried in all; failed dials that it waited for count. Once it has failed for
+    Times a speech is tried on a route; failed dials that it waited for count. If it has failed for
     `PoolLimits.acquire_timeout` seconds it is not tried again. Of a provider that fails every
     second time, ten tries leave one speech of a thousand unspoken; seven would leave eight.
     """

@@ -482,6 +482,21 @@ def test_errors(fields: dict[str, object], words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "retryable"),
+    [
+        ("text has more than 60000 characters after replacement", False),
+        ("Replaced text exceeds 60,000 characters", False),
+        ("160000 characters a minute are allowed", True),
+        ("the voice has 60000 samples", True),
+    ],
+)
+def test_too_long_a_text_is_not_sent_again(words: str, retryable: bool) -> None:
+    """It would be as long."""
+    (signal,) = decode(xai, {"type": "error", "message": words})
+    assert facts(failure(signal).error) == (GenerationError, retryable, words)
+
+
+@pytest.mark.parametrize(
     "words", [AGED, "TTS pipeline timed out after 600s", "DEADLINE EXPIRED", "it Timed Out"]
 )
 def test_signs_of_age(words: str) -> None:

@@ -551,6 +551,7 @@ def test_a_loop_that_ended_gives_all_back() -> None:
         with Client(**arguments(sim, limits=limits)) as second:
             assert second.prewarm() == 1
         assert first._engine.closed
+        asyncio.run(first.aclose())
 
 
 # In a process of its own: what such a loop leaves behind nobody can tidy up.

@@ -2,9 +2,10 @@
 
 import asyncio
 import gc
+import inspect
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.to_thread
@@ -33,19 +34,69 @@ def test_it_is_not_used_without_one(sim: AsyncSimulator) -> None:
         client.from_thread(client.pool_stats)
 
 
-def test_a_loop_that_ends_takes_everything_along(sim: AsyncSimulator) -> None:
-    """Nobody closed the client; no task, socket or thread is left."""
-    client = ttsmux.AsyncClient("xai", base_url=sim.url, api_key=KEY)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_loop_that_ends_takes_everything_along(sim: AsyncSimulator, backend: str) -> None:
+    """Nobody closed the client; no task, socket or thread is left, and it says so."""
+    made_at = f"{__file__}:{_line() + 1}"
+    holder = [ttsmux.AsyncClient("xai", base_url=sim.url, api_key=KEY)]
+    kept: list[ttsmux.AsyncSpeech] = []
 
     async def main() -> None:
-        assert await client.speak("hello").read()
+        await holder[0].prewarm(2)
+        kept.append(holder[0].speak())
+        kept[0].write("Hold on. ")
+        assert await holder[0].speak("hello").read()
 
-    asyncio.run(main())
-    assert repr(client) == "<AsyncClient xai closed>"
+    anyio.run(main, backend=backend)
     sim.wait_for(lambda log: any(record["event"] == "lost" for record in log))
+    assert repr(holder[0]) == "<AsyncClient xai cut off>"
+    for name in ("speak", "prewarm"):
+        with pytest.raises(ttsmux.ClosedError, match="event loop has ended"):
+            anyio.run(called, getattr(holder[0], name), backend=backend)
+    stats = holder[0].pool_stats()
+    assert (stats.size, stats.live, stats.held, stats.waiting) == (0, 0, 0, 0)
+    assert stats.opened == stats.closed >= 2
+    assert stats.requests == stats.leased + stats.unserved and stats.leased == stats.released
+    kept.clear()
+    with pytest.warns(ResourceWarning, match="was not closed") as told:
+        _forget(holder)
+    assert [str(one.message) for one in told] == [
+        f"<AsyncClient xai cut off> was not closed before its event loop ended; it was made at "
+        f"{made_at}"
+    ]
+
+
+def _forget(holder: list[ttsmux.AsyncClient]) -> None:
+    holder.clear()
+    gc.collect()
+
+
+async def called(use: Callable[[], object]) -> None:
+    found = use()
+    if isinstance(found, Awaitable):
+        await found
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_client_that_is_closed_after_its_loop_has_nothing_to_say(
+    sim: AsyncSimulator, backend: str
+) -> None:
+    """Late, but somebody did."""
+    client = client_of(sim)
+    anyio.run(used, client, backend=backend)
+    anyio.run(client.aclose, backend=backend)
+    assert repr(client) == "<AsyncClient xai closed>"
+    with pytest.raises(ttsmux.ClosedError, match="the client is closed"):
+        anyio.run(called, client.speak, backend=backend)
 
 
 # --- loops that are no more -----------------------------------------------------------------------
+
+
+def _line() -> int:
+    frame = inspect.currentframe()
+    assert frame is not None and frame.f_back is not None
+    return frame.f_back.f_lineno
 
 
 async def used(client: ttsmux.AsyncClient) -> None:
@@ -82,6 +133,7 @@ def test_from_thread_into_a_loop_that_has_ended(sim: AsyncSimulator, backend: st
     assert isinstance(answer, ttsmux.ClosedError)
     assert "loop does not run" in str(answer)
     assert not calls
+    anyio.run(client.aclose, backend=backend)
 
 
 def test_from_thread_into_a_loop_that_stands_still(sim: AsyncSimulator) -> None:
@@ -206,4 +258,5 @@ def test_a_loop_that_ends_anywhere_in_a_dial(sim: AsyncSimulator, turns: int) ->
         gc.collect()
     finally:
         sys.unraisablehook = hook
+        asyncio.run(client.aclose())
     assert not told

@@ -215,8 +215,9 @@ def test_a_proxy_that_never_answers(runtime: str, rest: bool) -> None:
             rest,
             base_url=f"wss://{FAR}",
             proxy=f"http://127.0.0.1:{proxy.port}",
-            timeouts=ttsmux.Timeouts(dial=0.2, first_audio=0.3),
+            timeouts=ttsmux.Timeouts(dial=0.2, first_audio=PATIENCE),
             retry=ttsmux.RetryPolicy(attempts=1),
+            fallback=None,
         )
         assert isinstance(error, ttsmux.ConnectTimeout), repr(error)
         # As it was said, and not what of it was left when the wire began.

@@ -245,13 +245,13 @@ async def test_a_source_that_gets_no_thread(
 def test_a_loop_that_ends_lets_its_sources_go(sim: AsyncSimulator) -> None:
     """Nobody closed the client; a source that comes back later is closed and raises nothing."""
     source = Source(["one "])
+    client = client_of(sim)
 
     async def main() -> None:
-        client = client_of(sim)
         speech = client.speak(source)
         await anext(speech)
         await until(source.blocked.is_set)
-        kept.append((client, speech))
+        kept.append(speech)
 
     kept: list[object] = []
     asyncio.run(main())
@@ -259,6 +259,7 @@ def test_a_loop_that_ends_lets_its_sources_go(sim: AsyncSimulator) -> None:
     assert source.closed.wait(PATIENCE)
     with contextlib.suppress(ttsmux.Error):
         kept.clear()
+    asyncio.run(client.aclose())
     gc.collect()
 
 
@@ -278,7 +279,7 @@ def test_a_loop_that_is_closed_without_a_word_is_not_spoken_to(sim: AsyncSimulat
     raised: list[threading.ExceptHookArgs] = []
     hook, threading.excepthook = threading.excepthook, raised.append
     try:
-        kept.append(loop.run_until_complete(main()))
+        client = loop.run_until_complete(main())
         left = asyncio.all_tasks(loop)
         # As a closed loop answers; really closed, it would complain of its own tasks.
         call, loop.call_soon_threadsafe = loop.call_soon_threadsafe, dead
@@ -293,6 +294,7 @@ def test_a_loop_that_is_closed_without_a_word_is_not_spoken_to(sim: AsyncSimulat
     finally:
         threading.excepthook = hook
         loop.close()
+    asyncio.run(client.aclose())
     assert raised == []
 
 

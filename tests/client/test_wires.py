@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -16,12 +16,13 @@ from tests.scenarios.scripts import LONG
 from tests.scenarios.stage import KEY
 from tests.transports.peers import Peer, serve
 from ttsmux import AsyncClient, Client, PoolLimits, RetryPolicy, Timeouts
+from ttsmux.adapter import connect_timeout
 from ttsmux.client import _threads
 from ttsmux.core.mux import Mux
 from ttsmux.simulate import AsyncSimulator
 from ttsmux.transports._asyncio import AsyncioTransport
 from ttsmux.transports._trio import TrioTransport
-from ttsmux.transports.base import SendTimeout
+from ttsmux.transports.base import DialError, SendTimeout, Target
 from ttsmux.transports.websocket_client import WebSocketClientTransport
 
 PATIENCE = 20.0
@@ -37,6 +38,22 @@ def threaded(url: str, **settings: object) -> Client:
 def client_of(url: str, **settings: object) -> AsyncClient:
     alone: dict[str, Any] = {"pool": ALONE, "fallback": None, **settings}
     return AsyncClient("xai", base_url=url, api_key=KEY, **alone)
+
+
+# --- a dial that uses up its time -----------------------------------------------------------------
+
+
+def test_a_dial_that_was_too_late_says_what_time_it_had() -> None:
+    """All of it, and not what was left when the key was there."""
+
+    def late(target: Target, left: float, given_up: Callable[[], bool]) -> NoReturn:
+        assert 0.0 < left < 30.0
+        raise DialError(connect_timeout(left))
+
+    with threaded("ws://127.0.0.1:1", retry=ONCE, timeouts=Timeouts(dial=30.0)) as client:
+        client._engine.dialler.connect = late  # type: ignore[method-assign]
+        with pytest.raises(ttsmux.ConnectTimeout, match=r"^xai: no connection within 30 s$"):
+            client.speak("hello").read()
 
 
 # --- a peer that takes nothing --------------------------------------------------------------------

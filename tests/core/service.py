@@ -25,8 +25,9 @@ class Service:
     """
     Plays the provider of *harness*, and the callers that read.
 
-    *dial* and *turn* say what becomes of what begins at an instant: ``well``; of a dial ``refused``
-    or ``hangs``; of a turn ``error``, ``torn`` or ``silent``. Nothing else is left to chance.
+    *dial* and *turn* say what becomes of what begins at an instant: ``well``; of a dial
+    ``refused``, ``hangs``, or an HTTP status as in ``429`` or ``503 after 30``, which is its
+    Retry-After; of a turn ``error``, ``torn`` or ``silent``. Nothing else is left to chance.
     """
 
     def __init__(
@@ -134,8 +135,11 @@ class Service:
         if conn.state is ConnectionState.DIALLING:
             if fate == "well":
                 self.harness.up(conn)
-            else:
+            elif fate == "refused":
                 self.harness.refuse(conn)
+            else:
+                status, _, wait = fate.partition(" after ")
+                self.harness.refuse(conn, int(status), **({"retry_after": wait} if wait else {}))
 
     def speak(self, conn: Connection, id: str, fate: str) -> None:
         if conn.over:

@@ -829,6 +829,7 @@ def test_who_would_wait_too_long_is_told_at_once() -> None:
     with pytest.raises(AtCapacity, match="speeches in line before this one: 0") as caught:
         harness.read(speech)
     assert type(caught.value) is AtCapacity
+    assert caught.value.attempt == speech.metrics().attempts == 0, "nothing was tried"
     assert caught.value.retry_after == pytest.approx(PERIOD - 20.0)
     assert caught.value.retryable and caught.value.phase == "acquire"
     harness.advance(PERIOD - 20.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.core.helpers import MULTIPLEXED, SEQUENTIAL, Harness, opened, traits
+from tests.core.test_admission import Town
 from ttsmux.core.speech import Speech
 from ttsmux.core.states import SpeechState
 from ttsmux.errors import AtCapacity, ClosedError
@@ -44,6 +45,29 @@ def test_draining_is_not_over_while_a_speech_is_to_be_tried_again() -> None:
     assert not ticket.done
     harness.hung_up()
     assert ticket.done and harness.finish(speech) == b"\1\2\3\4"
+
+
+def test_draining_is_not_over_while_a_speech_is_in_line_for_another_clients_connections() -> None:
+    """It has none yet, and nothing is dialled for it until one of those is given back."""
+    town, shape = Town(), traits(SEQUENTIAL, ping=None, connections=1)
+    other, drains = town.client(shape), town.client(shape)
+    busy = other.speak("One. ")
+    other.up()
+    speech = drains.speak("Two. ")
+    town.settle()
+    ticket = drains.drain()
+    assert drains.mux.stats().size == 0 and not ticket.done
+    other.audio(busy)
+    other.done(busy)
+    town.settle()
+    other.hung_up()
+    town.settle()
+    drains.up()
+    drains.audio(speech)
+    drains.done(speech)
+    assert not ticket.done
+    drains.hung_up()
+    assert ticket.done and drains.finish(speech) == b"\1\2\3\4"
 
 
 def test_draining_is_over_when_the_last_speech_is_turned_away() -> None:

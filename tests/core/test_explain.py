@@ -166,6 +166,20 @@ def test_attempts_that_failed_have_a_line() -> None:
     assert "attempts     2" in explained(harness, speech)
 
 
+def test_dials_that_fail_after_a_first_attempt_are_part_of_its_retries() -> None:
+    """It had a seat before; the time until then was no wait for dials."""
+    harness = opened(SEQUENTIAL)
+    harness.advance(0.25)
+    speech = harness.speak("Hello. ")
+    harness.advance(0.5)
+    harness.drop(harness.on(speech))
+    harness.advance(0.25)
+    harness.refuse(harness.wires[1])
+    harness.interrupt(speech)
+    found = {label: number for label, number, _ in rows(explained(harness, speech))}
+    assert "failed dials" not in found and found["in all"] == 750
+
+
 def test_sentences_are_no_retries() -> None:
     """Nor is what is begun again after the first audio part of the wait for it."""
     harness = opened(TURNS)
@@ -216,7 +230,7 @@ def test_a_speech_that_failed_says_with_what() -> None:
 
 
 def test_dials_that_failed_have_a_line() -> None:
-    """Also before one works, and where none does: it is no line of speeches that kept it waiting."""
+    """Also before one works, and where none does: it is not others that kept it waiting."""
     harness = Harness(SEQUENTIAL, settings(min_idle=0))
     speech = harness.speak()
     harness.advance(0.25)

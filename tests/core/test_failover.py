@@ -56,6 +56,21 @@ def test_attempts_are_bounded() -> None:
     assert caught.value.attempt == 2
 
 
+def test_attempts_are_those_on_a_route() -> None:
+    """The next one has as many; the error, and the metrics, count them all."""
+    routes = [Route(adapter=Toy(line=line)) for line in ("first", "second")]
+    harness = Harness(config=settings(min_idle=0, retry={"attempts": 2}), routes=routes)
+    speech = harness.speak("Hello. ")
+    while speech.error is None:
+        for conn in [conn for conn in harness.wires if conn.coming]:
+            harness.refuse(conn)
+        harness.advance(0.125)
+    lines = [conn.plan.adapter.line for conn in harness.wires]  # type: ignore[attr-defined]
+    assert lines == ["first"] * 2 + ["second"] * 2
+    assert isinstance(speech.error, ConnectError)
+    assert speech.error.attempt == speech.metrics().attempts == 4
+
+
 # --- from one route to the next -------------------------------------------------------------------
 
 

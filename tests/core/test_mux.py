@@ -134,6 +134,45 @@ def test_text_flush_and_end_go_out_in_order() -> None:
     assert harness.words(harness.wires[0]) == ["open", "text One. ", "flush", "text Two. ", "end"]
 
 
+def test_a_client_whose_shell_has_ended_has_no_connections() -> None:
+    """Whatever they were at: the books are closed, and nothing is to be done."""
+    harness = opened(MULTIPLEXED, settings(min_idle=0, max_size=3), n=2)
+    harness.speak("Hello. ")
+    waits = harness.speak("Elsewhere. ", voice="other")
+    for conn in harness.wires:
+        conn.handle = conn
+    harness.mux.abandon(KeyboardInterrupt())
+    harness.collect()
+    stats = harness.mux.stats()
+    assert (stats.size, stats.dialling, stats.live) == (3, 0, 2)
+    assert stats.requests == stats.leased + stats.unserved == 2 and waits.over
+    harness.mux.deserted(harness.now)
+    harness.collect()
+    stats = harness.mux.stats()
+    assert (stats.size, stats.live, stats.held, stats.waiting) == (0, 0, 0, 0)
+    assert stats.opened == stats.closed == 2 and stats.leased == stats.released == 1
+
+
+def test_what_was_never_dialled_is_on_no_wire_that_could_end() -> None:
+    """A step was torn before its dial was begun."""
+    harness = Harness()
+    harness.mux.speak({}, 0.0)
+    harness.mux.abandon(KeyboardInterrupt())
+    harness.mux.deserted(0.0)
+    assert harness.mux.stats().size == 1
+
+
+def test_a_deadline_that_is_missed_is_told_as_it_was_set() -> None:
+    """To the last digit, whatever the clock says."""
+    harness = Harness()
+    harness.advance(12345.678)
+    for total in (1e-9, 0.1, 12.34):
+        speech = harness.speak(total=total)
+        harness.advance(20.0)
+        with pytest.raises(DeadlineExceeded, match=rf"within the {total:g} s allowed"):
+            harness.read(speech)
+
+
 def test_the_order_of_a_close() -> None:
     """What speaks is cancelled, then every wire is hung up, and END comes with the last."""
     harness = opened(MULTIPLEXED)

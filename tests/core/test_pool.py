@@ -1345,7 +1345,7 @@ def requested(harness: Harness) -> tuple[int, int, int, float]:
 
 @pytest.mark.parametrize("how", ["time", "interrupt", "close", "deadline", "source"])
 def test_who_waits_in_vain_has_asked_and_waited(how: str) -> None:
-    """As in psycopg_pool: it has queued when it joins the line, and its wait counts when it ends."""
+    """As in psycopg_pool: it has queued when it joins the line, its wait counts when it ends."""
     harness = opened(QUIET, settings(min_idle=0, max_size=1, acquire_timeout=0.5))
     harness.speak("Hello. ")
     assert requested(harness) == (1, 0, 0, 0.0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import attrs
 import pytest
 
 from tests.core.helpers import MULTIPLEXED, Harness, Toy, settings, traits
 from tests.core.test_requests import REQUEST, Body
+from tests.core.test_retry import Dice
 from ttsmux.adapter import Closed, DialFailure, EarlyEnd, Failed, Scope, Verdict
 from ttsmux.core.route import Route
 from ttsmux.core.speech import Speech
@@ -69,7 +72,9 @@ def test_whose_deadline_comes_before_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(("asked", "waits"), [("9", True), ("10", False), ("11", False)])
-def test_it_is_waited_for_if_that_leaves_any_of_the_acquire_timeout(asked: str, waits: bool) -> None:
+def test_it_is_waited_for_if_that_leaves_any_of_the_acquire_timeout(
+    asked: str, waits: bool
+) -> None:
     h = client()
     speech = h.speak("Hello. ")
     h.refuse(h.wires[0], 503, retry_after=asked)
@@ -147,7 +152,7 @@ def test_a_dial_under_way_is_waited_for() -> None:
 
 
 def test_a_connection_that_serves_is_waited_for() -> None:
-    """The provider allows no more of them, perhaps; when it is lost, there is nothing to wait for."""
+    """The provider allows no more, perhaps; when it is lost, nothing is left to wait for."""
     h = client()
     busy = h.speak("1. ")
     h.up()
@@ -189,6 +194,17 @@ def test_the_words_are_of_who_asked() -> None:
     h.refuse(h.wires[1])
     assert told(first) == 20.0
     assert told(h.ask()) == 20.0
+
+
+def test_the_longest_time_counts() -> None:
+    """Whichever of several dials it was said to."""
+    h = client()
+    speeches = [h.speak("1. "), h.speak("2. ")]
+    h.refuse(h.wires[0], 429, retry_after="60")
+    h.refuse(h.wires[1], 429, retry_after="3")
+    assert [told(speech) for speech in speeches] == [60.0, 60.0]
+    h.until(10.0)
+    assert told(h.ask()) == 50.0
 
 
 def test_nothing_is_paid_for_who_does_not_wait() -> None:
@@ -278,17 +294,19 @@ def unready(h: Harness, how: str) -> None:
     assert first.plan.number == 1
     match how:
         case "asks for the same":
-            h.refuse(h.wires[-1], 429, retry_after="30")
+            h.refuse(h.wires[-1], 429, retry_after="120")
         case "fails":
             h.refuse(h.wires[-1])
         case "refuses the key":
             h.refuse(h.wires[-1], 401)
         case "is left alone":
-            h.mux._pool._breakers[1].failures = 19
+            h.mux._pool._breakers[1].failures, h.mux._pool._breakers[1]._openings = 19, 5
             h.refuse(h.wires[-1])
     if not first.over:
         h.interrupt(first)
-    h.advance(1.0)
+    lane = h.mux._pool.lanes[first.plan.key]
+    # So that this is what speaks against it, and not that its last dial has failed just now.
+    h.until(1.0 if how == "fails" else lane.spares_from)
 
 
 def asks(h: Harness, seconds: str) -> Speech:
@@ -314,7 +332,7 @@ def test_who_can_wait_for_neither_is_told_so_by_the_last_of_them() -> None:
     h = client(other=True)
     unready(h, "asks for the same")
     speech = asks(h, "60")
-    assert speech.plan.number == 1 and told(speech) == 29.0
+    assert speech.plan.number == 1 and told(speech) == 120.0 - h.now > 60.0
     assert h.events("speech.rerouted")[-1].fields["error"] == "RateLimitError"
 
 
@@ -356,3 +374,132 @@ def test_a_circuit_that_opens_meanwhile_is_told_to_who_waits() -> None:
     h.refuse(h.wires[-1])
     assert isinstance(waits.error, CircuitOpen)
     assert isinstance(waits.error.__cause__, ConnectError)
+
+
+# --- one that turns dials away for long -----------------------------------------------------------
+
+
+def busy_for_long(times: int = 5, apart: float = 5.0, **retry: object) -> Harness:
+    """Return a client whose provider has turned so many dials away, the last one just now."""
+    h = client(retry={"attempts": 1, **retry})
+    h.mux._pool.rng = Dice(0.5)  # type: ignore[assignment]
+    for number in range(times):
+        h.until(apart * number)
+        tries(h)
+    return h
+
+
+def tries(h: Harness, **headers: str) -> float | None:
+    """Return what a speech is told whose dial is turned away."""
+    speech = h.ask()
+    assert h.wires[-1].coming
+    h.refuse(h.wires[-1], 429, **headers)
+    return told(speech)
+
+
+def test_it_is_left_alone_although_it_did_not_ask_for_that() -> None:
+    """For 2 s, 4, 8, 16, 32, 60, 60: to the instant; whoever comes meanwhile is told at once."""
+    h = busy_for_long()
+    for seconds in (2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0):
+        began, dials = h.now, len(h.wires)
+        assert told(h.ask()) == told(h.speak()) == seconds
+        h.until(began + seconds - 0.5)
+        assert told(h.ask()) == pytest.approx(0.5)
+        assert len(h.wires) == dials
+        h.until(began + seconds)
+        tries(h)
+        assert len(h.wires) == dials + 1
+    assert h.mux.stats().circuits_opened == 0, "it is well, if busy"
+
+
+@pytest.mark.parametrize(
+    ("times", "apart", "retry", "alone"),
+    [
+        (4, 10.0, {}, False),
+        (5, 4.9, {}, False),
+        (5, 5.0, {}, True),
+        (5, 2.5, {"breaker_after": 10.0}, True),
+        (3, 10.0, {"breaker_failures": 3}, True),
+        (9, 10.0, {"breaker_failures": None}, False),
+    ],
+)
+def test_it_takes_five_that_went_on_for_twenty_seconds(
+    times: int, apart: float, retry: dict[str, object], alone: bool
+) -> None:
+    """As with the circuit breaker, whose settings these are."""
+    h = busy_for_long(times, apart, **retry)
+    speech = h.ask()
+    assert speech.over is alone
+
+
+def test_five_in_a_row_may_come_late_and_fast() -> None:
+    """It is for how long they went on that counts, and not how long ago anything was well."""
+    h = client(retry={"attempts": 1})
+    h.spoken()
+    h.drop(h.wires[0], 1001)
+    h.until(100.0)
+    for _ in range(9):
+        assert tries(h) is None
+        h.advance(2.0)
+
+
+def test_who_is_told_when_it_begins() -> None:
+    """Also those in line, who have tries left: they would wait for nothing."""
+    h = client(max_size=1, retry={"attempts": 99, "breaker_after": 5.0})
+    h.mux._pool.rng = Dice(0.5)  # type: ignore[assignment]
+    speeches = []
+    while not speeches or not speeches[0].over:
+        speeches += [h.ask(), h.speak()]
+        if h.wires[-1].coming:
+            h.refuse(h.wires[-1], 429)
+        h.advance(0.5)
+    assert 5.0 <= h.now - 0.5 <= 7.0
+    assert {told(speech) for speech in speeches} == {2.0}
+
+
+def test_what_it_asks_for_is_not_undercut() -> None:
+    h = busy_for_long(3)
+    h.until(15.0)
+    assert tries(h) is None
+    h.until(20.0)
+    assert tries(h, retry_after="5") == 5.0
+    h.until(25.0)
+    assert tries(h, retry_after="1") == 4.0
+
+
+def test_a_word_of_it_ends_the_time_for_which_it_was_busy() -> None:
+    """Then it takes five again, and two seconds are the first time again."""
+    h = busy_for_long()
+    h.until(22.0)
+    tries(h)
+    h.until(26.0)
+    h.mux._pool.rng = random.Random(1)
+    speech = h.ask()
+    h.up()
+    h.audio(speech)
+    h.done(speech)
+    h.drop(h.wires[-1], 1001)
+    h.mux._pool.rng = Dice(0.5)  # type: ignore[assignment]
+    for number in range(5):
+        h.until(100.0 + 5.0 * number)
+        found = tries(h)
+        assert found == (2.0 if number == 4 else None)
+
+
+def test_whoever_can_goes_elsewhere_meanwhile() -> None:
+    """In the step in which it comes."""
+    h = client(other=True)
+    first = h.ask()
+    lane = h.mux._pool.lane(first.plan, h.now)
+    lane.failures, lane.failing_since = 4, -20.0
+    h.refuse(h.wires[0], 429)
+    second = h.ask()
+    assert first.plan.number == second.plan.number == 1
+
+
+def test_a_provider_in_trouble_is_not_waited_for_either() -> None:
+    """Where the circuit is not closed, that it fails for long is known by that."""
+    h = client(retry={"attempts": 9, "breaker_failures": 1})
+    h.ask()
+    h.refuse(h.wires[0], 503, retry_after="5")
+    assert told(h.ask(), HandshakeError) == 5.0

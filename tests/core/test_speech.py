@@ -665,7 +665,9 @@ def test_the_wait_for_a_seat_has_an_end() -> None:
     harness.advance(9.999)
     assert speech.state is SpeechState.WAITING
     harness.advance(0.001)
-    with pytest.raises(PoolTimeout, match=r"within 10 s \(connections of this kind: 1, in all: 1 of"):
+    with pytest.raises(
+        PoolTimeout, match=r"within 10 s \(connections of this kind: 1, in all: 1 of"
+    ):
         harness.read(speech)
     assert busy.state is SpeechState.SPEAKING
 

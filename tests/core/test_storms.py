@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.core.helpers import Harness, opened, settings, traits
+from tests.core.helpers import Harness, Toy, opened, settings, traits
 from tests.core.service import Service, peak, well
 from tests.core.test_breaker import breaker
 from ttsmux.core.connection import Connection
+from ttsmux.core.route import Route
 from ttsmux.core.speech import END
 from ttsmux.core.states import ConnectionState, SpeechState
 from ttsmux.errors import AuthError
@@ -63,6 +64,49 @@ def test_a_prewarmed_key_that_is_refused_once_is_fetched_anew() -> None:
     assert len(harness.dials()) <= 4
     speech = harness.speak("Hello. ")
     assert speech.generation is not None
+
+
+def live(harness: Harness, until: float, good: Callable[[Connection], bool]) -> None:
+    """Let each dial take 0.25 s; what was opened with a bad key is closed 0.125 s after that."""
+    while harness.now < until:
+        for conn in harness.wires.copy():
+            if conn.state is ConnectionState.DIALLING and harness.now == conn.began + 0.25:
+                harness.up(conn)
+            elif not conn.over and not good(conn) and harness.now == conn.began + 0.375:
+                harness.drop(conn, 1008, "bad key")
+        harness.advance(0.125)
+
+
+def dialled(harness: Harness) -> list[tuple[float, bool]]:
+    """Return when each dial began, and whether it asked for a fresh key."""
+    return [(dial.conn.began, dial.refresh) for dial in harness.dials()]
+
+
+@pytest.mark.parametrize(
+    ("asks", "instants"),
+    [
+        # One and its spare, both with the old key; and the one that is missing, with a fresh one.
+        ("prewarm", [(0.0, False), (0.0, False), (0.375, True)]),
+        # That again for a speech; and one spare more when it has waited for the second one, too.
+        ("speak", [(0.0, False), (0.0, False), (0.375, True), (0.375, False), (0.625, False)]),
+    ],
+)
+def test_when_what_is_dialled_for_a_key_that_is_refused_after_the_upgrade(
+    asks: str, instants: list[tuple[float, bool]]
+) -> None:
+    """A fresh key at the instant of the first refusal, the end at that of the second."""
+    harness = Harness(QUIET, Settings(), refreshable=True)
+    speech = harness.speak("Hello. ") if asks == "speak" else None
+    ticket = harness.prewarm(1) if asks == "prewarm" else None
+    live(harness, HOUR, lambda conn: False)
+    assert dialled(harness) == instants
+    assert ticket is None or harness.read(ticket) is END, "they came up, first"
+    if speech is not None:
+        assert isinstance(speech.error, AuthError) and speech.metrics().total == 0.75
+    late = harness.speak("Hello? ")
+    live(harness, 2 * HOUR, lambda conn: False)
+    assert isinstance(late.error, AuthError) and late.metrics().total == 0.375
+    assert dialled(harness) == [*instants, (HOUR, False)]
 
 
 # --- voices ---------------------------------------------------------------------------------------
@@ -185,7 +229,14 @@ OUTAGES = {
     "torn": {"turn": lambda now: "torn"},
     "error": {"turn": lambda now: "error"},
     "silent": {"turn": lambda now: "silent"},
+    "503": {"dial": lambda now: "503"},
+    "503 after 30": {"dial": lambda now: "503 after 30"},
+    "429": {"dial": lambda now: "429"},
+    "429 after 5": {"dial": lambda now: "429 after 5"},
+    "429 after 30": {"dial": lambda now: "429 after 30"},
 }
+ASKED = 150.0
+"""Seconds after which nobody waits for a Retry-After any more: five of half a minute each."""
 
 
 @pytest.mark.parametrize("pace", [0.25, 1.0, 10.0])
@@ -209,15 +260,18 @@ def test_ten_minutes_of_outage(kind: str, pace: float) -> None:
     service.until(end)
     asked = [s for s in service.speeches if begin < service.asked[s] <= end]
     sent = len(service.dials) + len(service.turns) - before
+    known = ASKED if kind.endswith("after 30") else 60.0
     probes = harness.mux.stats().circuits_opened
-    assert probes <= 25
-    assert sent <= 1.1 * (len(asked) + probes), f"{sent} for {len(asked)} and {probes}"
+    probes = probes or sum(instant > begin + known for instant in service.dials)
+    assert 5 < probes <= 25
+    assert sent <= 1.1 * len(asked), f"{sent} for {len(asked)}"
     # Fast: in the very step, but for those who found out what is the matter.
     slow = [s for s in asked if s in service.done and service.took(s) > 0.0]
-    after = [s for s in slow if service.asked[s] > begin + 60.0]
+    after = [s for s in slow if service.asked[s] > begin + known]
     found_out = 5.0 if kind in ("hangs", "silent") else 0.2
     assert len(after) <= probes * (found_out / pace + 1), f"{len(after)} of {len(asked)}"
-    print(f"{kind:8} {len(asked):5} asked {sent:4} sent {probes:3} openings {len(slow):4} slow")
+    assert all(service.took(s) <= found_out + 0.1 for s in after)
+    print(f"{kind:12} {len(asked):5} asked {sent:4} sent {probes:3} probes {len(slow):4} slow")
     # And it is over soon after it is over.
     service.dial = service.turn = well
     service.until(over)
@@ -225,6 +279,29 @@ def test_ten_minutes_of_outage(kind: str, pace: float) -> None:
     late = [s for s in service.speeches if service.asked[s] > end + found_out + 72.0 + pace]
     assert late and all(s.state is SpeechState.COMPLETED for s in late[:-1])
     assert breaker(harness).closed
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OUTAGES if "after" in kind])
+def test_ten_minutes_of_outage_with_somebody_else_to_ask(kind: str) -> None:
+    """All are spoken, and none waits for a Retry-After: only who found out was late, for a dial."""
+    routes = [Route(adapter=Toy(shape=QUIET, line=line)) for line in "ab"]
+    harness = Harness(routes=routes, config=Settings())
+    service = Service(harness)
+    by_route = [0, 0]
+
+    def dial(conn: Connection, fate: str) -> None:
+        by_route[conn.plan.number] += 1
+        answer(conn, "well" if conn.plan.number else kind)
+
+    answer, service.answer = service.answer, dial  # type: ignore[method-assign]
+    for second in range(600):
+        service.at(float(second), service.ask)
+    service.until(620.0)
+    assert len(service.completed) == 600
+    assert all(speech.plan.number == 1 for speech in service.speeches)
+    assert by_route[0] <= 30 and by_route[1] <= 2
+    assert sum(service.took(speech) > 0.11 for speech in service.speeches) <= by_route[0]
+    assert max(service.took(speech) for speech in service.speeches) < 0.31
 
 
 # --- all at once ----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ API reference); see docs/providers/xai.md for what those leave open and what was
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from typing import ClassVar
 from urllib.parse import urlencode
@@ -54,6 +55,8 @@ from ._xai_rest import XAIRest
 __all__ = ["XAI", "XAIRest"]
 
 _AGED = ("timed out", "deadline expired")
+_MOST_EXPANDED = re.compile(r"\b60[,. _]?000\b")
+"""Characters of an utterance after `replace`; beyond it the session ends (guide)."""
 _USED = frozenset({"audio.delta", "audio.done", "audio.clear", "error"})
 
 
@@ -149,7 +152,8 @@ class XAI(XAIVoice):
                 wire.scratch.clear()
                 return (CancelAck(),)
             case "error":
-                return (Failed(GenerationError(_words_of(message), retryable=True)),)
+                words = _words_of(message)
+                return (Failed(GenerationError(words, retryable=not _is_of_length(words))),)
             case _:
                 return (
                     Note("session.updated" if message.type == "session.updated" else "unknown"),
@@ -178,6 +182,11 @@ def _plain(value: object) -> str:
 
 def _is_aged(words: str) -> bool:
     return any(sign in words.lower() for sign in _AGED)
+
+
+def _is_of_length(words: str) -> bool:
+    # The same text again is as long. The guide has the figure: what it is said with is open.
+    return "character" in words.lower() and _MOST_EXPANDED.search(words) is not None
 
 
 def _read(data: bytes) -> _Message:

@@ -148,11 +148,18 @@ def carried(configuration: Configuration) -> Carried:
     secrets = [key.reveal() for key in configuration.keys if isinstance(key, Secret)]
     for route in configuration.routes:
         secrets += of_url(route.base_url)
-        secrets += [value for value in route.headers.values() if len(value) >= _SECRETIVE]
+        values = [word for value in route.headers.values() for word in _secret_words(value)]
+        secrets += [word for word in values if len(word) >= _SECRETIVE]
     proxies = [configuration.proxy]
     if configuration.proxy == "env":
         proxies += urllib.request.getproxies().values()
     return Carried([*secrets, *(one for proxy in proxies for one in of_url(proxy))])
+
+
+def _secret_words(value: str) -> tuple[str, ...]:
+    """Return the value of a header, and what stands in it behind a scheme, such as ``Bearer``."""
+    scheme, _, rest = value.partition(" ")
+    return (value, rest.strip()) if scheme.isalpha() and " " not in rest.strip() else (value,)
 
 
 def guarded(configuration: Configuration, carried: Carried) -> Configuration:
@@ -213,7 +220,7 @@ def _words(asked: Handshake) -> set[str]:
 
 
 def in_all(failure: DialFailure, seconds: float) -> DialFailure:
-    """Return *failure* so that one for want of time names all *seconds*, not those that were left."""
+    """Return *failure*; if time ran out, have it name all *seconds*, not those that were left."""
     late = isinstance(failure.error, ConnectTimeout)
     return connect_timeout(seconds) if late else failure
 

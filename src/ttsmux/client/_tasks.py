@@ -71,6 +71,8 @@ class Engine:
         self.mux = self._new_mux()
         self.dialler = AsyncDialler(connect)
         self.closed = False
+        self.cut_off = False
+        """Whether its loop has ended its tasks, and nobody has closed it."""
         self.cut_short = False
         """Whether what was drained did not all come to its own end."""
         self.waiters: weakref.WeakSet[Waiter] = weakref.WeakSet()
@@ -132,6 +134,8 @@ class Engine:
         self.check()
         if self.closed and (self._over is None or self._over.is_set()):
             msg = "the client is closed"
+            if self.cut_off:
+                msg = "the client's event loop has ended, and with it all it had; make a new one"
             raise ClosedError(msg, phase="close")
         loop, token = _running()
         if loop is None and token is None:
@@ -380,10 +384,12 @@ class Engine:
         assert self._over is not None, "made together"
         if self._over.is_set():
             return
+        self.cut_off = not (self.closed or isinstance(cut, Exception))
         self.closed = True
         self._dismiss()
         if cut is not None or not self._wound_up:
             self._give_up(cut or asyncio.CancelledError())
+        self._quietly(self.mux, functools.partial(self.mux.deserted, self.now()))
         _quotas.leave(self.mux)
         self._over.set()
 
@@ -476,7 +482,7 @@ class Engine:
             return
         self.check()
         if self._over is None or self._over.is_set() or self.gone:
-            self.closed = True
+            self.closed, self.cut_off = True, False
             return
         self.bind()
         self.closed = True

@@ -126,8 +126,9 @@ class AsyncClient:
         self._made_at = caller()
 
     def __repr__(self) -> str:
-        names = self._configuration.providers
-        return f"<{type(self).__name__} {names}{' closed' if self._engine.closed else ''}>"
+        engine, names = self._engine, self._configuration.providers
+        state = " cut off" if engine.cut_off else " closed" if engine.closed else ""
+        return f"<{type(self).__name__} {names}{state}>"
 
     async def __aenter__(self) -> Self:
         self._engine.bind()
@@ -144,9 +145,10 @@ class AsyncClient:
     def __del__(self) -> None:
         # No input here: this may run in the middle of one.
         engine = getattr(self, "_engine", None)
-        if engine is not None and engine.running and not engine.closed:
+        if engine is not None and engine.running and (engine.cut_off or not engine.closed):
             # Said before somebody else closes it.
-            told = f"{self!r} was not closed; it was made at {self._made_at}"
+            late = " before its event loop ended" if engine.cut_off else ""
+            told = f"{self!r} was not closed{late}; it was made at {self._made_at}"
             engine.orphaned = True
             engine.ring()
             warnings.warn(told, ResourceWarning, source=self, stacklevel=2)

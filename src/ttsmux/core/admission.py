@@ -163,10 +163,12 @@ class Desk:
         """Fail those at once whose turn comes too late for them, as far as that can be told."""
         newcomers, self.newcomers = self.newcomers, []
         for speech in newcomers:
-            if self._pool.admission.desk(speech.plan) is not self:
-                continue  # it was turned away meanwhile, and waits elsewhere
             traits, due = speech.plan.traits, speech.deadline()
-            if traits.requests_per_minute is None or speech.waiting_since is None or due is None:
+            # It may have been turned away meanwhile, and wait elsewhere.
+            here = (
+                self._pool.admission.desk(speech.plan) is self and speech.waiting_since is not None
+            )
+            if not here or traits.requests_per_minute is None or due is None:
                 continue
             ahead = self._ahead(speech)
             at = self.member.quota.open_at(traits, ahead, now + self.member.skew)

@@ -34,6 +34,7 @@ from ..errors import (
     TLSError,
 )
 from . import states
+from .retry import pause
 from .states import BREAKER, BreakerInput, BreakerState
 
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 
 _FEW = 5
 """Failures in a row that are enough if they went on for `RetryPolicy.breaker_after`."""
-_SPREAD = 0.2
-"""How far the length of an opening is left to chance: those who gave up together return apart."""
 _ALONE_FOR = 1.0
 """
 Seconds that a probe has to itself although nothing is due there. It may be for a source that has
@@ -112,21 +111,24 @@ class Breaker:
             self._step(BreakerInput.FAIL)
             return False
         self._step(BreakerInput.TRIP)
-        policy = self._policy
-        seconds = min(policy.breaker_cap, policy.breaker_base * 2.0 ** min(self._openings, 30))
-        self.until = now + seconds * self._rng.uniform(1 - _SPREAD, 1 + _SPREAD)
+        self.until = now + pause(self._policy, self._openings, self._rng)
         self._openings += 1
         self.probe = None
         return True
+
+    def lasting(self, failures: int, since: float, now: float) -> bool:
+        """Return whether so many failures in a row, *since* then, went on for long enough."""
+        most = self._policy.breaker_failures
+        if most is None or failures < min(most, _FEW):
+            return False
+        return now >= since + self._policy.breaker_after
 
     def _too_often(self, conn: Connection, now: float) -> bool:
         match self.state:
             case BreakerState.CLOSED:
                 most = self._policy.breaker_failures
-                if most is None:
-                    return False
-                lasting = now >= self._failing_since + self._policy.breaker_after
-                return self.failures >= (min(most, _FEW) if lasting else most)
+                often = most is not None and self.failures >= most
+                return often or self.lasting(self.failures, self._failing_since, now)
             case BreakerState.HALF_OPEN:
                 return conn is self.probe
         return False

@@ -63,7 +63,9 @@ class Lane:
         self.opened_at: float | None = None
         """When the first connection ever came up."""
         self.failures = 0
-        self.failed_at = now
+        self.failing_since = self.failed_at = now
+        self.pauses = 0
+        """How often in a row the provider was left alone although it had not asked for so long."""
         self.error: Error | None = None
         """Why the last dial failed, until one has worked."""
         self.not_before = now

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..adapter import Closed, DialFailure
 from ..audio import AudioChunk
-from ..errors import ClosedError, ConfigError, Error
+from ..errors import ClosedError, ConfigError, ConnectionLost, Error
 from ..settings import Settings
 from .admission import members_for
 from .connection import Connection
@@ -190,6 +190,13 @@ class Mux:
         """
         what = f"a step was cut short by {type(error).__name__}; what was speaking is lost"
         self._pool.abandon(ClosedError(what, phase="speak", retryable=True))
+
+    def deserted(self, now: float) -> None:
+        """The shell has ended, and all its wires with it; it has closed or abandoned the Mux."""
+        for conn in self._pool.connections.copy():
+            if conn.handle is not None:  # else it was never dialled: see `abandon`
+                conn.lost(ConnectionLost("the client has ended"), now)
+        self._settle(now)
 
     # --- facts ------------------------------------------------------------------------------------
 

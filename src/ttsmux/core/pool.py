@@ -22,7 +22,7 @@ from ..errors import AuthError, CircuitOpen, ClosedError, Error, PoolFull
 from ..settings import Interrupt, Settings
 from . import spares
 from .admission import Admission
-from .breaker import Breaker
+from .breaker import Breaker, outage
 from .budget import Bill, Budget, unaffordable
 from .connection import Connection
 from .crowd import Crowd, mark, share_of
@@ -31,7 +31,7 @@ from .effects import Agenda
 from .lane import Lane, Prewarm, Ticket
 from .line import Line
 from .quota import Member
-from .retry import backoff, patience
+from .retry import backoff, patience, pause
 from .route import Plan
 from .speech import Speech
 from .states import ConnectionState, Trust
@@ -338,7 +338,7 @@ class Pool:
         if lane.failures or lane.blocked:
             lane.spares_from = lane.not_before
             self.look_at(lane)
-        lane.failures = 0
+        lane.failures = lane.pauses = 0
         lane.error = None
         lane.refreshed = lane.blocked = False
         lane.budget.give_back(lane.paid)
@@ -408,6 +408,8 @@ class Pool:
             # Dials that were under way together fail together: that is one failure.
             lane.failures += 1
             lane.failed_at = now
+            lane.failing_since = now if lane.failures == 1 else lane.failing_since
+            error = self._paused(lane, error, now)
             wait = backoff(self.settings.retry, lane.failures, self.rng)
             lane.not_before = max(lane.not_before, now + wait)
             jitter = self.settings.pool.reconnect_jitter
@@ -415,6 +417,25 @@ class Pool:
             lane.spares_from = max(lane.spares_from, now + wait)
             self._tell_waiters(lane, error, now)
         return False
+
+    def _paused(self, lane: Lane, error: Error, now: float) -> Error:
+        """
+        Leave a provider alone that turns dials away for long, as if it had asked for that time.
+
+        As it is well, if busy, that is no outage; but it may be so for an hour.
+
+        Returns:
+            *error* as it is told.
+        """
+        lasting = lane.breaker.lasting(lane.failures, lane.failing_since, now)
+        if not error.retryable or outage(error) or not lasting:
+            return error
+        error = error.copy()
+        seconds = pause(self.settings.retry, lane.pauses, self.rng)
+        error.retry_after = max(seconds, error.retry_after or 0.0)
+        lane.pauses += 1
+        lane.asked(error, now)
+        return error
 
     def _tell_waiters(self, lane: Lane, error: Error, now: float) -> None:
         """Let those hear of a failed dial who have no other connection to hope for."""
@@ -444,8 +465,10 @@ class Pool:
         if served or any(conn.coming for conn in lane.connections):
             return  # there may be a seat before that
         assert lane.asked_by is not None, "somebody asked"
+        in_vain = lane.pauses > 0 or not lane.breaker.closed  # as far as one can tell
         for speech in lane.line.ask():
-            self.counts.refused += speech.put_off(lane.asked_by, lane.not_before, now)
+            gone = speech.put_off(lane.asked_by, lane.not_before, now, in_vain=in_vain)
+            self.counts.refused += gone
 
     def ready(self, plan: Plan, now: float) -> bool:
         """Return whether a speech that goes to *plan* has no reason to wait there, or to fail."""

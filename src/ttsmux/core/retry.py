@@ -35,3 +35,14 @@ def patience(policy: RetryPolicy, jitter: float, failures: int, rng: Random) -> 
     first = max(policy.base, 2.0 * jitter)
     ceiling = min(policy.breaker_cap, first * 2.0 ** min(failures - 1, 30))
     return rng.uniform(ceiling / 2, ceiling)
+
+
+def pause(policy: RetryPolicy, pauses: int, rng: Random) -> float:
+    """
+    Return for how many seconds to leave a provider alone that has failed for long, after *pauses*.
+
+    Each is twice as long as the one before, `breaker_base` at first and `breaker_cap` at most. A
+    fifth of it is left to chance: those who gave up together return apart.
+    """
+    seconds = min(policy.breaker_cap, policy.breaker_base * 2.0 ** min(pauses, 30))
+    return seconds * rng.uniform(0.8, 1.2)

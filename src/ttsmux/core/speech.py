@@ -578,9 +578,12 @@ class Speech:
         self.dials_failed([now])
         self.turned_away(error, now)
 
-    def put_off(self, error: Error, until: float, now: float) -> bool:
+    def put_off(self, error: Error, until: float, now: float, *, in_vain: bool) -> bool:
         """
         Nothing is dialled for it before *until*: its provider has asked for that with *error*.
+
+        Args:
+            in_vain: whether others have waited so for long, and nobody was served.
 
         Returns:
             whether it does not wait, for it goes elsewhere, or would be too late.
@@ -593,7 +596,7 @@ class Speech:
             return True
         due, since = self.deadline(), now if self.waiting_since is None else self.waiting_since
         patience = since + self._pool.settings.pool.acquire_timeout
-        if until < (patience if due is None else min(due, patience)):
+        if not in_vain and until < (patience if due is None else min(due, patience)):
             return False
         self.turned_away(error, now)
         return True
@@ -737,9 +740,7 @@ class Speech:
 
     # --- from one route to the next ---------------------------------------------------------------
 
-    def _next_way(
-        self, error: Error, ready: Callable[[Plan], bool] | None = None
-    ) -> Plan | None:
+    def _next_way(self, error: Error, ready: Callable[[Plan], bool] | None = None) -> Plan | None:
         """Return the route to go to; if it goes on, not begins anew, one of the same voice."""
         heard = self._ledger.read > 0
         if self._log.forgotten or (heard and not self._may_go_on):

@@ -61,7 +61,12 @@ def proxy_for(setting: str | None, endpoint: Endpoint) -> Proxy | None:
 def flaw_of(url: str) -> str | None:
     """Say what is wrong with *url* as that of a proxy, or None."""
     found = _parse(url)
-    return None if isinstance(found, Proxy) else found
+    if not isinstance(found, Proxy):
+        return found
+    parts = urllib.parse.urlsplit(_whole(url))
+    if parts.path in ("", "/") and not parts.query and not parts.fragment:
+        return None
+    return "the URL of the proxy ends after its host or port: a tunnel has no path and no query"
 
 
 def _from_environment(endpoint: Endpoint) -> str | None:
@@ -75,9 +80,13 @@ def _from_environment(endpoint: Endpoint) -> str | None:
     return None
 
 
+def _whole(url: str) -> str:
+    return url if "://" in url else f"http://{url}"
+
+
 def _parse(url: str) -> Proxy | str:
     """Take the URL of a proxy apart, or say what is wrong, without its user and password."""
-    parts = _split(url if "://" in url else f"http://{url}")
+    parts = _split(_whole(url))
     if parts is None:
         return "the URL of the proxy cannot be understood; it looks like http://host:port"
     scheme, proxy = parts
