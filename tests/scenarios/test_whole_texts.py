@@ -164,7 +164,7 @@ def test_an_interrupted_speech_gives_its_connection_up(runtime: str) -> None:
 
     with AsyncSimulator("sm", rtf=0.02) as sim:
         play(runtime, script, sim)
-        # A server that was told is done with a connection when it likes: the next one may come first.
+        # A server that was told is done with a connection when it likes; the next may come first.
         held: set[object] = set()
         most = 0
         for record in sim.log:
