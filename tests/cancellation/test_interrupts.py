@@ -301,6 +301,7 @@ def sim(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield running
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_an_interrupt_at_any_step(
     scenario: Scenario,
@@ -317,6 +318,7 @@ def test_an_interrupt_at_any_step(
     strikes.judge(f"{scenario.__name__}-{sim.provider}", add_to_total)
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("part", range(PARTS))
 def test_an_interrupt_in_any_line_of_the_core(
     part: int, sim: Simulator, add_to_total: Callable[[Entry], None]
