@@ -15,7 +15,7 @@ from importlib.util import find_spec
 import hypothesis
 import pytest
 
-from tests import _jitter, _leaks, _totals
+from tests import _jitter, _leaks, _tenth, _totals
 
 RUNTIMES = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
@@ -45,7 +45,11 @@ PASSED = pytest.StashKey[bool]()
 TASKS_LEFT = pytest.StashKey[list[str]]()
 
 
+pytest_collection_modifyitems = _tenth.pytest_collection_modifyitems
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
+    _tenth.pytest_addoption(parser)
     group = parser.getgroup("ttsmux")
     group.addoption("--seed", type=int, help="replay this one schedule of the random walks")
     group.addoption(

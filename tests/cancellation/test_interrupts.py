@@ -345,6 +345,7 @@ def sim(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield running
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize(("sim", "scenario"), PLAYED, indirect=["sim"])
 def test_an_interrupt_at_any_step(
     scenario: Scenario,
@@ -361,6 +362,7 @@ def test_an_interrupt_at_any_step(
     strikes.judge(f"{scenario.__name__}-{sim.provider}", add_to_total)
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("sim", PROVIDERS, indirect=True)
 def test_an_interrupt_in_any_line_of_the_core(

@@ -22,6 +22,7 @@ LAYERS = [
 WHOLE = len(BACKENDS) * (len(SCENARIOS) + len(LAYERS))
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_a_cancelled_scenario_leaves_nothing_behind(
@@ -34,6 +35,7 @@ def test_a_cancelled_scenario_leaves_nothing_behind(
     judge(sweep(scenario, backend, WHO if mixed else ["scenario"]), add_to_total)
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("name", "tls"), LAYERS)
 def test_a_cancelled_transport_is_not_used_again(

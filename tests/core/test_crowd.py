@@ -121,6 +121,7 @@ def crowded(seed: int) -> Schedule:
     return attrs.evolve(schedule, config=config, scripts=scripts)
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("schedule", [random_schedule, crowded])
 @pytest.mark.parametrize("seeds", [range(n, n + 10) for n in range(0, 100, 10)])
 def test_nothing_is_overlooked(schedule: Callable[[int], Schedule], seeds: range) -> None:

@@ -55,6 +55,7 @@ MANY = 1000
 """Schedules from which on what is rare is met, too."""
 
 
+@pytest.mark.counted
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_schedules(

@@ -101,6 +101,7 @@ def spoke_on(w: World) -> Counter[int]:
     return Counter(r["generation"] for r in audio_sent(w.sim.log, after_interrupt=True))
 
 
+@pytest.mark.counted
 @on_every_runtime
 @pytest.mark.parametrize(("fault", "pool"), BARGE_INS)
 def test_fifty_barge_ins_hear_no_stale_byte(
@@ -230,6 +231,7 @@ def test_a_server_that_speaks_on_after_the_next_turn_has_begun(runtime: str) -> 
     )
 
 
+@pytest.mark.counted
 @on_every_runtime
 def test_fifty_barge_ins_on_elevenlabs_never_open_a_sixth_context(runtime: str) -> None:
     """Old audio goes on beside the next turn, on as many sockets as that takes."""
@@ -248,6 +250,7 @@ def test_fifty_barge_ins_on_elevenlabs_never_open_a_sixth_context(runtime: str) 
     play(runtime, "elevenlabs", script, client=client, faults=[HELD], rtf=0.002, ttfa_ms=0)
 
 
+@pytest.mark.counted
 @on_every_runtime
 def test_fifty_barge_ins_on_gradium_are_muted_by_id(runtime: str) -> None:
     """Old audio goes on for as long as it lasts, on the socket that serves the next turn."""
@@ -265,6 +268,7 @@ def test_fifty_barge_ins_on_gradium_are_muted_by_id(runtime: str) -> None:
     play(runtime, "gradium", script, client={"pool": ttsmux.PoolLimits()}, rtf=0.002)
 
 
+@pytest.mark.counted
 @on_every_runtime
 @pytest.mark.timeout(200)  # it keeps a machine busy, and others may as well
 @pytest.mark.parametrize("provider", PROVIDERS)
