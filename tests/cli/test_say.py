@@ -82,8 +82,8 @@ def test_explain_also_says_it_of_a_failure() -> None:
         "say", TEXT, "--provider", "xai", "--base-url", "ws://127.0.0.1:1", "--explain", **KEY
     )
     assert result.exit_code == 1
-    assert "\nspeech 1 on xai: failed\n" in result.stderr
-    assert re.search(r"^queue +[\d,]+ ms", result.stderr, re.MULTILINE)
+    assert "\nspeech 1 on xai: failed (ConnectError)\n" in result.stderr
+    assert re.search(r"^failed dials +[\d,]+ ms", result.stderr, re.MULTILINE)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
