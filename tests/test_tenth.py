@@ -31,7 +31,12 @@ def test_another(n):
 
 
 @pytest.mark.parametrize(
-    ("options", "passed"), [([], 11 + 1 + 3), (["--tenth"], 2 + 1 + 3)], ids=["all", "tenth"]
+    ("options", "passed"),
+    [
+        pytest.param([], 11 + 1 + 3, id="all"),
+        pytest.param(["--tenth"], 2 + 1 + 3, id="tenth"),
+        *(pytest.param(["--tenth", "-k", f"many and {n}"], 1, id=f"only {n}") for n in range(2, 6)),
+    ],
 )
 def test_one_in_ten_and_never_none(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: list[str], passed: int
