@@ -38,6 +38,9 @@ CLIENTS = {
     "pipecat": ["pipecat-ai[elevenlabs,gradium,xai]"],
 }
 
+BENCHMARKS = {"performance": ["--check"], "barge_in": ["--check"], "growth": []}
+"""Those of benchmarks/, and what each is told beside the rounds."""
+
 
 def group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, name)
@@ -67,11 +70,20 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure turns and barge-ins, check the bounds, leave the figures in benchmarks/results."""
-    session.install("-e", ".")
-    # On a quiet machine; on a busy one the neighbours are measured, too.
-    arguments = session.posargs or ["--rounds", "5", "--check"]
-    for name in ("turns", "barge_in"):
+    """
+    Measure ttsmux beside others, check the bounds, leave the figures in benchmarks/results.
+
+    An hour, on a quiet machine; on a busy one the neighbours are measured, too. After -- a name of
+    BENCHMARKS runs that one; --peers adds other people's clients, in environments of their own;
+    the rest goes to them all.
+    """
+    session.install("-e", ".", *group("bench"))
+    peers = ["--peers"] if "--peers" in session.posargs else []
+    named = [name for name in BENCHMARKS if name in session.posargs]
+    rest = [word for word in session.posargs if word not in (*named, *peers)]
+    for name in named or BENCHMARKS:
+        arguments = [*(rest or ["--rounds", "5", *BENCHMARKS[name]])]
+        arguments += peers if name == "performance" else []
         out = ("--out", "benchmarks/results")
         session.run("python", "-m", f"benchmarks.{name}", *out, *arguments)
 
@@ -146,8 +158,8 @@ def package(session: nox.Session) -> None:
         session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
         with session.chdir(elsewhere):
             session.run(python, "-c", "import ttsmux", external=True)
-            smoke = ROOT / "tests" / "package" / "smoke.py"
-            session.run(python, "-I", str(smoke), external=True)
+            for part in ("weight.py", "smoke.py"):
+                session.run(python, "-I", str(ROOT / "tests" / "package" / part), external=True)
             # And with somebody else's adapter, which is found once its package is installed.
             stranger = str(ROOT / "tests" / "thirdparty")
             session.run(python, "-m", "pip", "install", "--quiet", stranger, external=True)

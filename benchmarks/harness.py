@@ -60,7 +60,18 @@ class Server:
     @contextmanager
     def simulate(self, provider: str, **options: object) -> Iterator[Simulated]:
         options = {"handshake_ms": HANDSHAKE_MS, "ttfa_ms": TTFA_MS, **options}
-        answer = self.ask(start=provider, **options)
+        with self._serving(start=provider, **options) as simulated:
+            yield simulated
+
+    @contextmanager
+    def stream(self, provider: str) -> Iterator[Simulated]:
+        """Run the server that says what the text asks for."""
+        with self._serving(stream=provider) as streaming:
+            yield streaming
+
+    @contextmanager
+    def _serving(self, **request: object) -> Iterator[Simulated]:
+        answer = self.ask(**request)
         simulated = Simulated(str(answer["url"]), str(answer["voice"]))
         try:
             yield simulated

@@ -1,8 +1,9 @@
 """
-Simulators in a process of their own, so that they do not share the client's interpreter or core.
+Servers in a process of their own, so that they do not share the client's interpreter or core.
 
 Reads one JSON request a line on standard input and answers each with one line: `{"start": PROVIDER,
-…options}` gives `{"url": …}`, `{"stop": true}` gives what the server saw, and what it said under
+…options}` gives the `{"url": …}` of a simulator, `{"stream": PROVIDER}` that of a server which says
+what the text asks for, `{"stop": true}` gives what the server saw, and what a simulator said under
 which tag. An argument names the core to stay on.
 """
 
@@ -17,6 +18,8 @@ from ttsmux.simulate import Simulator
 from ttsmux.simulate.engines.model import Utterance
 from ttsmux.simulate.engines.tone import ToneEngine
 from ttsmux.simulate.log import Record
+
+from .stream import Stream
 
 
 class Engine(ToneEngine):
@@ -82,18 +85,26 @@ def most_at_once(log: Sequence[Record]) -> int:
 def main() -> None:
     if sys.argv[1:]:
         os.sched_setaffinity(0, {int(sys.argv[1])})
-    simulator, engine = None, Engine()
+    server: Simulator | Stream | None = None
+    engine = Engine()
     for line in sys.stdin:
         request = json.loads(line)
         if provider := request.pop("start", None):
             engine = Engine()
-            simulator = Simulator(provider, engine=engine, **request).start()
-            answer: dict[str, object] = {"url": simulator.url, "voice": simulator.default_voice}
+            server = Simulator(provider, engine=engine, **request).start()
+            answer: dict[str, object] = {"url": server.url, "voice": server.default_voice}
+        elif provider := request.pop("stream", None):
+            server = Stream(provider).start()
+            answer = {"url": server.url, "voice": server.default_voice}
         else:
-            assert simulator is not None, "stop follows start"
-            simulator.close()
-            answer = {"seen": seen(simulator), "said": engine.said}
+            assert server is not None, "stop follows start"
+            server.close()
+            running, server = server, None
+            counted = running.seen() if isinstance(running, Stream) else seen(running)
+            answer = {"seen": counted, "said": engine.said}
         print(json.dumps(answer), flush=True)
+    if server is not None:  # whoever asked is gone
+        server.close()
 
 
 if __name__ == "__main__":

@@ -162,7 +162,8 @@ def imported(code: str) -> list[str]:
 def test_importing_the_package_imports_nothing_else() -> None:
     """A program that only catches our errors pays nothing."""
     assert imported("import ttsmux") == []
-    assert imported("import ttsmux; ttsmux.Error; ttsmux.Secret; ttsmux.AudioChunk") == []
+    assert imported("import ttsmux; ttsmux.Error; ttsmux.Secret") == []
+    assert imported("import ttsmux; ttsmux.AudioChunk") == ["msgspec"]
 
 
 def test_naming_a_provider_imports_no_transport() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ttsmux.adapters import OURS
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ADAPTERS = PROJECT["entry-points"]["ttsmux.adapters"]
@@ -62,6 +64,11 @@ def test_an_entry_point_loads_the_adapter_of_that_name(name: str) -> None:
     """The name in the entry point is the name that the adapter gives itself."""
     (found,) = entry_points(group="ttsmux.adapters", name=name)
     assert found.load().name == name
+
+
+def test_the_table_of_adapters_says_what_the_entry_points_say() -> None:
+    """It is there because they take long to read."""
+    assert {name: f"ttsmux.adapters.{name}:{kind}" for name, kind in OURS.items()} == ADAPTERS
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -11,6 +11,7 @@ import enum
 import struct
 
 import attrs
+import msgspec
 
 from .errors import InvalidFormat
 
@@ -129,8 +130,7 @@ class Resumed:
     approximate: bool
 
 
-@attrs.frozen
-class AudioChunk:
+class AudioChunk(msgspec.Struct, frozen=True, gc=False):
     """
     A piece of a speech, ready to play.
 

@@ -1,5 +1,6 @@
 """What is said about providers is what their adapters say."""
 
+import importlib.metadata
 import json
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
@@ -39,7 +40,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, *more: EntryPoint) -> None:
     def find(*, group: str) -> Iterable[EntryPoint]:
         return [*entry_points(group=group), *more]
 
-    monkeypatch.setattr(options, "entry_points", find)
+    monkeypatch.setattr(importlib.metadata, "entry_points", find)
 
 
 def third_party(name: str, where: str) -> EntryPoint:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import inspect
 import io
 import math
 import traceback
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 import ttsmux
 from ttsmux import XAI, AsyncClient, Client, Gradium, Interrupt, KeyLimits, Secret, WrongType
-from ttsmux.client import options
+from ttsmux.adapter import Handshake
 from ttsmux.client.options import (
     adapter_names,
     check_text,
@@ -60,6 +61,7 @@ NOTHING: dict[str, Any] = {
     "limits": None,
     "proxy": "env",
     "ssl_context": None,
+    "fast_path": True,
 }
 
 
@@ -198,6 +200,7 @@ WRONG_TYPES: list[tuple[dict[str, Any], str]] = [
     ({"allow_plaintext": "no"}, "allow_plaintext takes True or False, not str"),
     ({"allow_plaintext": 1}, "allow_plaintext takes True or False, not int"),
     ({"allow_plaintext": None}, "allow_plaintext takes True or False, not None"),
+    ({"fast_path": "no"}, "fast_path takes True or False, not str"),
     ({"timeouts": {}}, "timeouts takes a Timeouts, not dict"),
     ({"timeouts": 5.0}, "timeouts takes a Timeouts, not float"),
     ({"timeouts": 0}, "timeouts takes a Timeouts, not int"),
@@ -654,25 +657,21 @@ def test_a_provider_of_ours_is_found_without_a_look_at_other_packages(
     def look(*, group: str) -> list[EntryPoint]:
         raise AssertionError(f"looked for {group}")
 
-    monkeypatch.setattr(options, "entry_points", look)
+    monkeypatch.setattr(importlib.metadata, "entry_points", look)
     assert find_adapter("xai") is XAI
 
 
-def test_sources_that_nobody_installed_find_what_is_registered_elsewhere(
+def test_sources_that_nobody_installed_find_their_own_and_what_is_registered_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def missing(name: str) -> Distribution:
-        raise PackageNotFoundError(name)
-
     def look(*, group: str) -> list[EntryPoint]:
         return [EntryPoint("acme", "ttsmux.adapters.xai:XAI", group)]
 
-    monkeypatch.setattr(options, "distribution", missing)
-    monkeypatch.setattr(options, "entry_points", look)
-    monkeypatch.setattr(options, "_ours", options._ours.__wrapped__)
-    assert find_adapter("acme") is XAI
-    with pytest.raises(ttsmux.ConfigError, match="there are: acme"):
-        find_adapter("xai")
+    monkeypatch.setattr(importlib.metadata, "entry_points", look)
+    assert find_adapter("acme") is find_adapter("xai") is XAI
+    assert adapter_names() == ["acme", "elevenlabs", "gradium", "kugelaudio", "sm", "xai"]
+    with pytest.raises(ttsmux.ConfigError, match="there are: acme, elevenlabs, gradium"):
+        find_adapter("acne")
 
 
 def test_text_must_be_text() -> None:
@@ -697,3 +696,10 @@ def test_a_provider_that_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
             api_key="a-key",
             base_url="ws://10.0.0.3:9999",
         )
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+def test_the_short_way_of_messages_is_one_setting(fast_path: bool) -> None:
+    """It reaches each dial."""
+    handshake = Handshake(url="wss://api.x.ai/v1/tts", headers={})
+    assert made(fast_path=fast_path).target(handshake, 1024).fast_path is fast_path

@@ -154,10 +154,10 @@ async def test_a_reader_that_raises_loses_its_connection_alone_in_tasks(
     real = kind.read
     errors = [error]
 
-    async def read(transport: Any, sink: Any) -> None:
+    async def read(transport: Any, *more: Any) -> None:
         if errors:
             raise errors.pop()
-        await real(transport, sink)
+        await real(transport, *more)
 
     monkeypatch.setattr(kind, "read", read)
     async with client_of(sim.url, retry=ONCE) as client:
@@ -375,7 +375,7 @@ def test_the_clock_looks_at_a_deadline_once(
 ) -> None:
     """Another thread, or another client of the key, may move it between two looks."""
     client = threaded(sim.url)
-    engine, looks = client._engine, [None, -math.inf, None]
+    engine, looks = client._engine, [None, -math.inf]
 
     def deadline(mux: Mux) -> float | None:
         assert engine.lock._is_owned()  # type: ignore[attr-defined]

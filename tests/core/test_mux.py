@@ -25,6 +25,18 @@ def test_effects_are_returned_once() -> None:
     assert [type(effect) for effect in mux.effects()] == [Report]
 
 
+def test_a_deadline_that_comes_nearer_is_pending_too() -> None:
+    """Else a shell that looks only then would sleep through it."""
+    harness = opened(config=settings(min_idle=0, max_size=1))
+    harness.speak("Busy. ")
+    mux, before = harness.mux, harness.mux.deadline
+    assert not mux.pending and before is not None
+    mux.speak({}, harness.now, text=["In line. "], total=0.5)
+    assert mux.pending and mux.effects() == []
+    assert mux.deadline == harness.now + 0.5 < before
+    assert not mux.pending
+
+
 def test_a_client_has_a_route() -> None:
     """Without any there is nothing to speak with."""
     with pytest.raises(ConfigError, match="at least one route"):

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 
 from tests.core.network import Fault, World, random_schedule
@@ -389,7 +389,7 @@ def a_word_is_skipped_where_a_speech_goes_on(patch: pytest.MonkeyPatch) -> None:
     def skip(passage: Passage) -> Cut:
         cut = find_cut(passage)
         word = passage.text[cut.at :].split(" ")[0]
-        return attrs.evolve(cut, at=next_word(passage.text, cut.at + len(word)))
+        return msgspec.structs.replace(cut, at=next_word(passage.text, cut.at + len(word)))
 
     patch.setattr("ttsmux.core.speech.find_cut", skip)
 
@@ -397,7 +397,7 @@ def a_word_is_skipped_where_a_speech_goes_on(patch: pytest.MonkeyPatch) -> None:
 @plant
 def an_estimate_is_called_exact(patch: pytest.MonkeyPatch) -> None:
     def sure(passage: Passage) -> Cut:
-        return attrs.evolve(find_cut(passage), approximate=False)
+        return msgspec.structs.replace(find_cut(passage), approximate=False)
 
     patch.setattr("ttsmux.core.speech.find_cut", sure)
 

@@ -29,6 +29,7 @@ from ttsmux.errors import (
     TruncatedAudio,
 )
 from ttsmux.transports import http as http_module
+from ttsmux.transports import websocket_client
 from ttsmux.transports.base import PING, DialError, Response, SendError, Target
 from ttsmux.transports.http import AsyncHttp, Http
 
@@ -867,7 +868,7 @@ def test_closing_at_the_moment_a_request_is_connected(
     requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its connection is not the pool's to close yet. It is spoken on, and closed in the end."""
-    open_socket, open_stream = http_module.open_socket, http_module._open_stream
+    open_socket, open_stream = websocket_client.open_socket, http_module._open_stream
     hung_up = threading.Event()
 
     def opened(*args: Any) -> Any:
@@ -884,7 +885,7 @@ def test_closing_at_the_moment_a_request_is_connected(
         answering(CHUNKED + chunk(b"sound") + LAST)(peer)
         hung_up.set()
 
-    monkeypatch.setattr(http_module, "open_socket", opened)
+    monkeypatch.setattr(websocket_client, "open_socket", opened)
     monkeypatch.setattr(http_module, "_open_stream", opened_async)
     with Listener(script) as server:
         assert whole(requests.post(http(server))) == b"sound"

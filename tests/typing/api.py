@@ -57,6 +57,7 @@ def making_clients() -> None:
         interrupt=ttsmux.Interrupt.DISCARD,
         proxy=None,
         ssl_context=ssl.create_default_context(),
+        fast_path=False,
     )
     Client("xai", api_key=key, interrupt="cancel", proxy="http://proxy.example:3128")
     Client(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import sys
 import threading
 import urllib.parse
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -37,11 +37,24 @@ from ..errors import (
 )
 from ..redaction import Carried, install_unless_removed, of_url
 from ..settings import Secret
+from ..transports._proxy import of_environment
 from ..transports.base import SendTimeout, Target
 from .options import Configuration, checked_key
 
 _SECRETIVE = 8
 """Characters from which on the value of a header is taken for a secret."""
+forks = 0
+"""How many forks away this process is from the first: `os.getpid` would be a system call a step."""
+
+
+def _forked() -> None:
+    global forks
+    forks += 1
+
+
+if hasattr(os, "register_at_fork"):  # on Windows there is no fork
+    os.register_at_fork(after_in_child=_forked)
+
 CLOSE_MARGIN = 2.0
 """Seconds beyond the closing handshake that a client's `close` gives threads and tasks to leave."""
 _numbers = itertools.count(1)
@@ -152,7 +165,7 @@ def carried(configuration: Configuration) -> Carried:
         secrets += [word for word in values if len(word) >= _SECRETIVE]
     proxies = [configuration.proxy]
     if configuration.proxy == "env":
-        proxies += urllib.request.getproxies().values()
+        proxies += of_environment().values()
     return Carried([*secrets, *(one for proxy in proxies for one in of_url(proxy))])
 
 
@@ -301,16 +314,8 @@ class Crew:
 
     def start(self, run: Callable[[], object], name: str) -> threading.Thread:
         """Start a thread. Raises `RuntimeError` where none is to be had."""
-
-        def body() -> None:
-            try:
-                run()
-            finally:
-                self._threads.discard(thread)
-                if self._on_leave is not None:
-                    self._on_leave()
-
-        thread = threading.Thread(target=body, name=f"{self.name}-{name}", daemon=True)
+        name = f"{self.name}-{name}"
+        thread = threading.Thread(target=self._man, args=(run,), name=name, daemon=True)
         # Noted before it runs: a KeyboardInterrupt may come between.
         self._threads.add(thread)
         try:
@@ -319,6 +324,14 @@ class Crew:
             self._threads.discard(thread)
             raise
         return thread
+
+    def _man(self, run: Callable[[], object]) -> None:
+        try:
+            run()
+        finally:
+            self._threads.discard(threading.current_thread())
+            if self._on_leave is not None:
+                self._on_leave()
 
     @property
     def present(self) -> list[threading.Thread]:

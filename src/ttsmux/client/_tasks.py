@@ -14,7 +14,6 @@ import concurrent.futures
 import contextvars
 import functools
 import math
-import os
 import random
 import sys
 import threading
@@ -22,7 +21,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.abc
@@ -48,13 +47,16 @@ if TYPE_CHECKING:
 
     from ._tasks_asker import Asker
 
-_P = ParamSpec("_P")
+_Args = TypeVarTuple("_Args")
 _T = TypeVar("_T")
 
 _STOPPED = 1.0
 """Seconds after which an event loop that does not run is taken for one that never will again."""
 _LOOK = 0.05
 """Seconds between two looks at whether it does."""
+
+
+_HANDLES = (Bell, Waiter, _quotas.Doorbell)
 
 
 class Engine:
@@ -102,7 +104,7 @@ class Engine:
         # that looks at what a speech took.
         self.lock = threading.RLock()
         self._locked_here: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
-        self._pid = os.getpid()
+        self._forks = _shared.forks
 
     def _new_mux(self) -> Mux:
         configuration = self.configuration
@@ -165,7 +167,7 @@ class Engine:
     @property
     def forked(self) -> bool:
         """Whether this is a child of the process that made the client."""
-        return os.getpid() != self._pid
+        return _shared.forks != self._forks
 
     def check(self) -> None:
         """Raise `ForkedProcess` in another process, `LocalProtocolError` in mid-step."""
@@ -241,26 +243,28 @@ class Engine:
 
     # --- inputs -----------------------------------------------------------------------------------
 
-    def step(self, mux: Mux, input: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def step(self, mux: Mux, input: Callable[[*_Args], _T], *args: *_Args) -> _T:
         """
         Run *input* of *mux* and hand its effects over.
 
         An exception that is neither ours nor the speech's own has torn the Mux in the middle of a
         step, a KeyboardInterrupt above all: everything it holds is given up, and a new one made.
         """
-        self.check()
+        if self._locked_here() or self.forked:
+            self.check()
         found: list[Event] = []
         try:
             with self.lock:
                 try:
                     try:
-                        result = input(*args, **kwargs)
+                        result = input(*args)
                     except BaseException as exc:
                         # What a torn step asked for is not begun: the Mux may not know of it.
                         if not _shared.tears(exc, args):
                             self._perform(mux, found)
                         raise
-                    self._perform(mux, found)
+                    if mux.pending:  # audio that nobody waits for asks for nothing
+                        self._perform(mux, found)
                     return result
                 except BaseException as exc:
                     if _shared.tears(exc, args):
@@ -270,19 +274,18 @@ class Engine:
             if found:
                 self.observer.tell(mux, found)
 
-    def look(self, at: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def look(self, at: Callable[[*_Args], _T], *args: *_Args) -> _T:
         """Return what *at* tells of a Mux, which nobody changes meanwhile. From any thread."""
         self.check()
         with self.lock:
-            return at(*args, **kwargs)
+            return at(*args)
 
     def fault(self, exc: BaseException) -> None:
         """Tell of a fault that ends no more than what it came up in."""
         self.observer.tell(self.mux, [Event("client.fault", {"error": type(exc).__name__})])
 
     def _perform(self, mux: Mux, found: list[Event]) -> None:
-        if mux.pending:
-            self._hand_over(mux, found)
+        self._hand_over(mux, found)
         due = mux.deadline
         if due is not None and (self._armed is None or due < self._armed) and mux is self.mux:
             self._armed = due
@@ -296,8 +299,7 @@ class Engine:
                     case Send(conn=conn):
                         _wire(conn).put(effect)
                     case Wake(handle=handle):
-                        known = Bell | Waiter | _quotas.Doorbell
-                        assert isinstance(handle, known), "the shell sets the handles"
+                        assert isinstance(handle, _HANDLES), "the shell sets them"
                         handle.ring()
                     case Dial(conn=conn):
                         wire = Wire(self, mux, effect)

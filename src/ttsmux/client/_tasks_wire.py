@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import anyio
 
@@ -20,7 +19,6 @@ from ..core.effects import Dial, HangUp, Send
 from ..core.mux import Mux
 from ..errors import Error, without_frames
 from ..settings import Secret
-from ..transports._begin import begin
 from ..transports.base import AsyncTransport, DialError, Pong, SendError, SendTimeout
 from . import _shared
 from ._tasks_bells import Bell
@@ -28,7 +26,7 @@ from ._tasks_bells import Bell
 if TYPE_CHECKING:
     from ._tasks import Engine
 
-_P = ParamSpec("_P")
+_Args = TypeVarTuple("_Args")
 _T = TypeVar("_T")
 
 _Reply = Sequence[Frame | Ping | Pong]
@@ -42,7 +40,7 @@ class Wire:
         self._mux = mux
         self._dial = dial
         self._conn = dial.conn
-        self._orders: deque[Send | HangUp | _Reply | None] = deque()
+        self._orders: list[Send | HangUp | _Reply | None] = []  # of an empty deque, 600 bytes
         self._bell = Bell(engine.loop)
         self._dialling: anyio.CancelScope | None = None  # made in the task: a Dial may come from a
         self._given_up = False  # callback of the loop, where anyio knows of no event loop
@@ -79,9 +77,7 @@ class Wire:
         try:
             parts = {**self._parts, **transport.parts}
             self._tell(self._mux.dialled, self._conn, self._engine.now(), parts)
-            async with anyio.create_task_group() as tasks:
-                begin(tasks, transport.read, self)
-                await self._write(transport, first_frames)
+            await transport.read(self, lambda: self._write(transport, first_frames))
             self._broke("its task was cancelled")
         except BaseException as exc:
             if self._engine.stopping(exc):
@@ -101,19 +97,22 @@ class Wire:
     async def _connect(self) -> tuple[AsyncTransport, Sequence[Frame]] | DialFailure:
         if self._given_up:
             return _shared.called_off()  # before a key is asked for
-        with anyio.CancelScope() as self._dialling:
-            try:
-                with anyio.fail_after(self._dial.timeout):
-                    return await self._open()
-            except DialError as exc:
-                return exc.failure
-            except Error as exc:
-                # Without the frames that it came through: the key is in their variables.
-                return DialFailure(error=without_frames(exc))
-            except TimeoutError:
-                late = _shared.late_key if self._fetching else connect_timeout
-                return late(self._dial.timeout)
-        return _shared.called_off()
+        try:
+            with anyio.move_on_after(self._dial.timeout) as self._dialling:
+                return await self._open()
+        except DialError as exc:
+            return exc.failure
+        except Error as exc:
+            # Without the frames that it came through: the key is in their variables.
+            return DialFailure(error=without_frames(exc))
+        except TimeoutError:
+            pass  # the key's own
+        finally:
+            self._dialling = None
+        if self._given_up:
+            return _shared.called_off()
+        late = _shared.late_key if self._fetching else connect_timeout
+        return late(self._dial.timeout)
 
     async def _open(self) -> tuple[AsyncTransport, Sequence[Frame]]:
         configuration, plan = self._engine.configuration, self._conn.plan
@@ -135,7 +134,7 @@ class Wire:
         while True:
             while not self._orders:
                 await self._bell.wait()
-            order = self._orders.popleft()
+            order = self._orders.pop(0)
             if order is None:
                 return
             await self._send(transport, order.frames if isinstance(order, Send | HangUp) else order)
@@ -158,7 +157,10 @@ class Wire:
 
     def message(self, data: bytes, text: bool) -> None:
         engine, mux = self._engine, self._mux
-        self._tell(mux.receive, self._conn, data, text, engine.now())
+        try:  # as `_tell` does, but once a chunk
+            engine.step(mux, mux.receive, self._conn, data, text, engine.now())
+        except Exception as exc:
+            engine.fault(exc)
 
     def answered(self, headers: Mapping[str, str]) -> None:
         self._tell(self._mux.answered, self._conn, headers, self._engine.now())
@@ -178,9 +180,9 @@ class Wire:
         self._orders.append(None)
         self._bell.ring()
 
-    def _tell(self, fact: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+    def _tell(self, fact: Callable[[*_Args], None], *args: *_Args) -> None:
         try:
-            self._engine.step(self._mux, fact, *args, **kwargs)
+            self._engine.step(self._mux, fact, *args)
         except Exception as exc:
             self._engine.fault(exc)
 

@@ -9,7 +9,6 @@ What it starts is in `_threads_wire` and `_threads_feeder`. The async twin is `_
 from __future__ import annotations
 
 import functools
-import os
 import random
 import threading
 import time
@@ -17,7 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from ..core.connection import Connection
 from ..core.effects import Dial, Event, HangUp, Report, Send, Wake
@@ -38,11 +37,14 @@ from .otel import Observer, Telemetry
 if TYPE_CHECKING:
     from ._threads_asker import Asker
 
-_P = ParamSpec("_P")
+_Args = TypeVarTuple("_Args")
 _T = TypeVar("_T")
 
 _PAUSE = 0.5
 """Seconds that the clock waits after a fault of its own."""
+
+
+_HANDLES = (Bell, Waiter, _quotas.Doorbell)
 
 
 class Engine:
@@ -82,7 +84,7 @@ class Engine:
         self._crew = _shared.Crew()
         self._teller = Teller(self.observer.tell, self._crew.start)
         """For what the clock finds."""
-        self._pid = os.getpid()
+        self._forks = _shared.forks
 
     def _new_mux(self) -> Mux:
         configuration = self.configuration
@@ -94,26 +96,28 @@ class Engine:
 
     # --- inputs -----------------------------------------------------------------------------------
 
-    def step(self, mux: Mux, input: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def step(self, mux: Mux, input: Callable[[*_Args], _T], *args: *_Args) -> _T:
         """
         Run *input* of *mux* and hand its effects over.
 
         An exception that is neither ours nor the speech's own has torn the Mux in the middle of a
         step, a KeyboardInterrupt above all: everything it holds is given up, and a new one made.
         """
-        self.check()
+        if self._locked_here() or self.forked:
+            self.check()
         found: list[Event] = []
         try:
             with self.lock:
                 try:
                     try:
-                        result = input(*args, **kwargs)
+                        result = input(*args)
                     except BaseException as exc:
                         # What a torn step asked for is not begun: the Mux may not know of it.
                         if not _shared.tears(exc, args):
                             self._perform(mux, found)
                         raise
-                    self._perform(mux, found)
+                    if mux.pending:  # audio that nobody waits for asks for nothing
+                        self._perform(mux, found)
                     return result
                 except BaseException as exc:
                     if _shared.tears(exc, args):
@@ -123,11 +127,11 @@ class Engine:
             if found:
                 self._tell(mux, found)
 
-    def look(self, at: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def look(self, at: Callable[[*_Args], _T], *args: *_Args) -> _T:
         """Return what *at* tells of a Mux, which nobody changes meanwhile."""
         self.check()
         with self.lock:
-            return at(*args, **kwargs)
+            return at(*args)
 
     def fault(self, exc: BaseException) -> None:
         """Tell of a fault that ends no more than what it came up in."""
@@ -140,8 +144,7 @@ class Engine:
             self.observer.tell(mux, found)
 
     def _perform(self, mux: Mux, found: list[Event]) -> None:
-        if mux.pending:
-            self._hand_over(mux, found)
+        self._hand_over(mux, found)
         due = mux.deadline
         if due is not None and (self._armed is None or due < self._armed) and mux is self.mux:
             self._armed = due
@@ -155,8 +158,7 @@ class Engine:
                     case Send(conn=conn):
                         _wire(conn).put(effect)
                     case Wake(handle=handle):
-                        known = Bell | Waiter | _quotas.Doorbell
-                        assert isinstance(handle, known), "the shell sets the handles"
+                        assert isinstance(handle, _HANDLES), "the shell sets them"
                         handle.ring()
                     case Dial(conn=conn):
                         wire = Wire(self, mux, effect)
@@ -190,7 +192,7 @@ class Engine:
     @property
     def forked(self) -> bool:
         """Whether this is a child of the process that made the client."""
-        return os.getpid() != self._pid
+        return _shared.forks != self._forks
 
     def check(self) -> None:
         """Raise `ForkedProcess` in another process, `LocalProtocolError` in mid-step."""

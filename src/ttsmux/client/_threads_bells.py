@@ -7,7 +7,6 @@ The async twin is `_tasks_bells`.
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 
 
 class Bell:
@@ -25,8 +24,11 @@ class Bell:
         self._lock.acquire()
 
     def ring(self) -> None:
-        with suppress(RuntimeError):  # it has been rung already
-            self._lock.release()
+        if self._lock.locked():  # else it has been rung already
+            try:  # noqa: SIM105 - a context manager takes longer, and this is once a chunk
+                self._lock.release()
+            except RuntimeError:
+                pass  # by another thread, just now
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is rung, and return whether it was."""

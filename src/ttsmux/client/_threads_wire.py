@@ -193,8 +193,11 @@ class Wire:
             self._broke(exc)
 
     def message(self, data: bytes, text: bool) -> None:
-        mux = self._mux
-        self._tell(lambda now: mux.receive(self._conn, data, text, now))
+        mux, conn = self._mux, self._conn
+        try:  # as `_tell` does, but once a chunk
+            self._engine.step(mux, lambda: mux.receive(conn, data, text, time.monotonic()))
+        except Exception as exc:
+            self._engine.fault(exc)
 
     def answered(self, headers: Mapping[str, str]) -> None:
         self._tell(lambda now: self._mux.answered(self._conn, headers, now))

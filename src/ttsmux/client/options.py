@@ -10,8 +10,7 @@ import enum
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence, Set
-from functools import cache
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from importlib import import_module
 from types import UnionType
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ import attrs
 
 from .._net import is_header_name, is_header_value, is_loopback
 from ..adapter import Adapter, Handshake
+from ..adapters import OURS
 from ..core.route import Route, make_adapter
 from ..core.states import SpeechState
 from ..errors import AuthError, ConfigError, Error, WrongType
@@ -59,32 +59,31 @@ def find_adapter(name: str) -> type[Adapter]:
     Raises:
         ConfigError: there is none; the message lists those there are.
     """
-    found = _ours()
+    if name in OURS:
+        found: object = getattr(import_module(f"ttsmux.adapters.{name}"), OURS[name])
+    else:
+        found = _registered(name)
+    assert isinstance(found, type) and issubclass(found, Adapter), f"{name} is an adapter"
+    return found
+
+
+def _registered(name: str) -> object:
+    # This reads a file of every package that is installed: milliseconds, and so is the import.
+    from importlib.metadata import entry_points
+
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in found:
-        # This reads a file of every package that is installed: milliseconds.
-        found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name not in found:
-        known = ", ".join(sorted(found)) or "none: is ttsmux installed?"
+        known = ", ".join(sorted({*OURS, *found}))
         msg = f"no provider is called {name[:40]!r}; there are: {known}"
         raise ConfigError(msg, phase="config")
-    adapter = found[name].load()
-    assert isinstance(adapter, type) and issubclass(adapter, Adapter), f"{name} is an adapter"
-    return adapter
-
-
-@cache
-def _ours() -> Mapping[str, EntryPoint]:
-    """Return what this package registers, which does not change while the process lives."""
-    try:
-        ours = distribution("ttsmux").entry_points
-    except PackageNotFoundError:
-        return {}
-    return {entry.name: entry for entry in ours if entry.group == GROUP}
+    return found[name].load()
 
 
 def adapter_names() -> list[str]:
     """Return the names of all adapters that are installed."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
+    from importlib.metadata import entry_points
+
+    return sorted({*OURS, *(entry.name for entry in entry_points(group=GROUP))})
 
 
 @attrs.frozen(kw_only=True)
@@ -97,6 +96,7 @@ class Configuration:
     settings: Settings
     proxy: str | None = attrs.field(repr=False)
     ssl_context: ssl.SSLContext | None = attrs.field(repr=False)
+    fast_path: bool = True
 
     @property
     def providers(self) -> str:
@@ -114,6 +114,7 @@ class Configuration:
             proxy=self.proxy,
             max_message=max_message,
             send_timeout=self.settings.timeouts.send,
+            fast_path=self.fast_path,
         )
 
 
@@ -133,6 +134,7 @@ def configure(
     limits: KeyLimits | Mapping[str, KeyLimits] | None,
     proxy: str | None,
     ssl_context: ssl.SSLContext | None,
+    fast_path: bool,
 ) -> Configuration:
     """
     Put a client's arguments together.
@@ -145,6 +147,7 @@ def configure(
     takes = "a URL such as wss://host, or a mapping of providers' names to theirs"
     _check_type("base_url", base_url, str | Mapping | None, takes)
     _check_type("allow_plaintext", allow_plaintext, bool, "True or False")
+    _check_type("fast_path", fast_path, bool, "True or False")
     _check_type("ssl_context", ssl_context, ssl.SSLContext | None, "an ssl.SSLContext")
     _check_proxy(proxy)
     _check_fallback(fallback)
@@ -189,6 +192,7 @@ def configure(
         ),
         proxy=proxy,
         ssl_context=ssl_context,
+        fast_path=fast_path,
     )
 
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, ParamSpec, Self, TypeVar
+from typing import Literal, Self, TypeVar, TypeVarTuple
 
 from ..adapter import Adapter, Voice
 from ..audio import AudioChunk, AudioFormat, Mark
@@ -43,7 +43,7 @@ from .files import WavFile, gathered
 from .options import OUTCOMES, Headers, Key, Outcome, check_text, checked, configure
 from .otel import Telemetry
 
-_P = ParamSpec("_P")
+_Args = TypeVarTuple("_Args")
 _T = TypeVar("_T")
 
 
@@ -69,6 +69,8 @@ class Client:
         limits: what your plan allows the key; with several adapters, a mapping by their names.
         proxy: ``"env"`` reads the environment, None goes direct, else the URL of an HTTP proxy.
         ssl_context: for certificates of your own.
+        fast_path: whether whole messages are taken out of the bytes that come before the WebSocket
+            library looks at them, which takes less time; False leaves all to the library.
         telemetry: where OpenTelemetry's spans and measurements go: a `Telemetry`, True for the
             providers that the program has set, False for nowhere. None is True once it has set any.
         options: the provider's own, as the fields of its adapter, where it is given by its name.
@@ -99,6 +101,7 @@ class Client:
         limits: KeyLimits | Mapping[str, KeyLimits] | None = None,
         proxy: str | None = "env",
         ssl_context: ssl.SSLContext | None = None,
+        fast_path: bool = True,
         telemetry: Telemetry | bool | None = None,
         **options: object,
     ) -> None:
@@ -117,6 +120,7 @@ class Client:
             limits=limits,
             proxy=proxy,
             ssl_context=ssl_context,
+            fast_path=fast_path,
         )
         self._engine = Engine(self._configuration, telemetry)
         self._made_at = caller()
@@ -466,5 +470,5 @@ class Speech:
         """When each word is spoken, in seconds from its start, as far as the provider has said."""
         return self._engine.look(lambda: self._core.marks)
 
-    def _step(self, input: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return self._engine.step(self._mux, input, *args, **kwargs)
+    def _step(self, input: Callable[[*_Args], _T], *args: *_Args) -> _T:
+        return self._engine.step(self._mux, input, *args)

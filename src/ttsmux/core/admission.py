@@ -363,7 +363,10 @@ class Admission:
     @property
     def news(self) -> bool:
         """Whether other clients did something that concerns this one."""
-        return any(desk.member.news for desk in self.desks)
+        for desk in self.desks:  # noqa: SIM110 - asked at every step
+            if desk.member.news:
+                return True
+        return False
 
     def hear(self, now: float) -> None:
         for desk in self.desks:

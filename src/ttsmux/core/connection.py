@@ -93,6 +93,14 @@ _OVER = (ConnectionState.CLOSING, ConnectionState.CLOSED)
 class Connection:
     """One wire, from dial to close."""
 
+    __slots__ = (
+        "_acknowledged", "_agenda", "_barrier_due", "_cool_due", "_dial_due", "_held_at",
+        "_old_at", "_pinged_at", "_pool", "_sent_at", "_watched_until", "_wire", "armed", "began",
+        "bill", "choice", "cooling_until", "dial_parts", "dialled_at", "dropped", "generations",
+        "handle", "heard_at", "hurried", "idle_since", "lane", "lessee", "number", "opened_as",
+        "opened_at", "outdated", "over", "plan", "proved", "served", "share", "state",
+    )  # fmt: skip
+
     def __init__(self, number: int, lane: Lane, pool: Pool, refresh: bool, now: float) -> None:
         self.number = number
         self.lane = lane
@@ -801,26 +809,24 @@ class Connection:
             self.doom("the cancel was not acknowledged", now)
         self.touch()
 
-    def _clocks(self) -> Iterable[float | None]:
+    def _clocks(self) -> list[float | None]:
         traits, timeouts = self.plan.traits, self._pool.settings.timeouts
         if self.coming:
-            yield self._dial_due
-            return
+            return [self._dial_due]
         if self.over:
-            return
-        yield self._barrier_due
-        yield self._watched_until
-        yield self._cool_due
-        yield self._pong_due()
-        if traits.ping is not None and self._pinged is None:
-            yield self.heard_at + traits.ping
+            return []
+        due = [self._barrier_due, self._watched_until, self._cool_due, self._retire_due()]
+        if self._pinged is not None:
+            due.append(self._pong_due())
+        elif traits.ping is not None:
+            due.append(self.heard_at + traits.ping)
         if traits.connection_keepalive is not None:
-            yield self._sent_at + traits.connection_keepalive
-        yield self._retire_due()
+            due.append(self._sent_at + traits.connection_keepalive)
         for gen in self.generations.values():
-            yield gen.due
-            yield gen.stalled_at(timeouts.first_audio, timeouts.gap)
-            yield gen.silent_at()
+            due.append(gen.due)
+            due.append(gen.stalled_at(timeouts.first_audio, timeouts.gap))
+            due.append(gen.silent_at())
+        return due
 
     def _pong_due(self) -> float | None:
         pinged = self._pinged
@@ -837,13 +843,13 @@ class Connection:
         if self.state is not ConnectionState.OPEN or self.outdated:
             return None
         idle = self._pool.settings.pool.max_idle or self.plan.traits.max_idle
-        due = [] if self._old_at is None else [self._old_at]
-        if idle is not None and not self.generations:
-            due.append(self.idle_since + idle)
-        return min(due, default=None)
+        rests_until = None if idle is None or self.generations else self.idle_since + idle
+        if rests_until is None or self._old_at is None:
+            return self._old_at if rests_until is None else rests_until
+        return min(self._old_at, rests_until)
 
     def deadline(self) -> float | None:
-        return min((due for due in self._clocks() if due is not None), default=None)
+        return min([due for due in self._clocks() if due is not None], default=None)
 
     def expire(self, now: float) -> None:
         if self.coming:

@@ -8,6 +8,7 @@ one connection adds to them. It is written anew after each input that changed th
 
 from __future__ import annotations
 
+from operator import add, sub
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .states import ConnectionState
@@ -96,7 +97,7 @@ def replaced(sums: Share, old: Share, new: Share) -> Share:
     """Return *sums* with *new* in the place of *old*."""
     if old == new:
         return sums
-    return Share._make(total + b - a for total, a, b in zip(sums, old, new, strict=True))
+    return Share(*map(add, sums, map(sub, new, old)))
 
 
 def mark(among: dict[_Key, None], key: _Key, there: bool) -> None:

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import attrs
+import msgspec
 
 from ..adapter import Frame, Ping
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
-@attrs.frozen
-class Dial:
+class Dial(msgspec.Struct, frozen=True):
     """
     Open *conn*. Owed: `dialled` or `dial_failed`.
 
@@ -33,16 +32,14 @@ class Dial:
     timeout: float
 
 
-@attrs.frozen
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send *frames* in order. Owed: nothing; `lost` if any of it failed."""
 
     conn: Connection
     frames: Sequence[Frame | Ping]
 
 
-@attrs.frozen
-class HangUp:
+class HangUp(msgspec.Struct, frozen=True):
     """
     Send *frames*, do the closing handshake, cut after *grace* seconds.
 
@@ -54,23 +51,20 @@ class HangUp:
     grace: float
 
 
-@attrs.frozen
-class Wake:
+class Wake(msgspec.Struct, frozen=True):
     """Whoever waits behind *handle* has something to look at. Owed: nothing."""
 
     handle: object
 
 
-@attrs.frozen
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """A fact for logs, metrics and hooks: a stable name and plain fields, never text or keys."""
 
     name: str
     fields: Mapping[str, object]
 
 
-@attrs.frozen
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """Tell whoever listens, last, outside any lock. Owed: nothing."""
 
     event: Event
@@ -104,7 +98,7 @@ class Agenda:
     `touch`.
     """
 
-    __slots__ = ("_dead", "_heap", "_sequence", "effects", "touched")
+    __slots__ = ("_dead", "_heap", "_sequence", "deadline", "effects", "moved", "touched")
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
@@ -112,8 +106,12 @@ class Agenda:
         self._sequence = 0
         self._dead = 0
         """Entries of the heap, about, that nobody waits for any more."""
-        self.touched: list[Timed] = []
+        self.touched: dict[Timed, None] = {}
         """What `arm` has to look at."""
+        self.deadline: float | None = None
+        """When `due` wants to be called next, as of the last `arm`."""
+        self.moved = False
+        """Whether that has changed since the effects were last fetched."""
 
     def do(self, effect: Effect) -> None:
         self.effects.append(effect)
@@ -123,7 +121,7 @@ class Agenda:
 
     def touch(self, timed: Timed) -> None:
         """Say that a clock of *timed* may now be due earlier than before."""
-        self.touched.append(timed)
+        self.touched[timed] = None
 
     def arm(self) -> None:
         """Put what was touched since into the heap, where it is due earlier than known."""
@@ -146,10 +144,9 @@ class Agenda:
         while self._heap and self._heap[0][2].armed != self._heap[0][0]:
             heapq.heappop(self._heap)  # else the shell would wake for nothing
             self._dead -= 1
-
-    @property
-    def deadline(self) -> float | None:
-        return self._heap[0][0] if self._heap else None
+        due = self._heap[0][0] if self._heap else None
+        self.moved = self.moved or due != self.deadline
+        self.deadline = due
 
     def due(self, now: float) -> list[Timed]:
         """Return what has something to do now, and move the rest of what came up forward."""

@@ -7,7 +7,6 @@ Books without decisions: the pool keeps them.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import Error
@@ -151,23 +150,24 @@ class Lane:
     # --- clocks -----------------------------------------------------------------------------------
 
     def deadline(self) -> float | None:
+        if self._pool.closing:
+            return None
         # What lies before the last decision could not be done then; it waits for something else.
-        due = (instant for instant in self._clocks() if instant > self.decided_at)
-        return None if self._pool.closing else min(due, default=None)
+        due = [instant for instant in self._clocks() if instant > self.decided_at]
+        return min(due, default=None)
 
-    def _clocks(self) -> Iterable[float]:
+    def _clocks(self) -> list[float]:
+        due: list[float] = []
         if self.line or self.prewarms or not self.blocked:
-            yield self.not_before
-            yield self.spares_from
-            yield self.breaker.due
+            due += (self.not_before, self.spares_from, self.breaker.due)
         if self.line.first is not None:
-            yield self.overtaken_until
-        if self.line.next_alarm is not None:
-            yield self.line.next_alarm
-        for prewarm in self.prewarms:
-            yield prewarm.due
+            due.append(self.overtaken_until)
+        if (alarm := self.line.next_alarm) is not None:
+            due.append(alarm)
+        due += [prewarm.due for prewarm in self.prewarms]
         if not self.plain and self.idle:
-            yield self.unused_at
+            due.append(self.unused_at)
+        return due
 
     @property
     def unused_at(self) -> float:

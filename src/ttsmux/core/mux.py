@@ -242,12 +242,13 @@ class Mux:
 
     @property
     def pending(self) -> bool:
-        """Whether there is anything to carry out."""
-        return bool(self._agenda.effects)
+        """Whether there is anything to carry out, or `deadline` may have come nearer."""
+        return self._agenda.moved or bool(self._agenda.effects)
 
     def effects(self) -> list[Effect]:
         """Return what to carry out, in order; each is returned once."""
         effects, self._agenda.effects = self._agenda.effects, []
+        self._agenda.moved = False
         return effects
 
     @property

@@ -16,7 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
-import attrs
+import msgspec
 
 from ..errors import AuthError, CircuitOpen, ClosedError, Error, PoolFull
 from ..settings import Interrupt, Settings
@@ -746,5 +746,5 @@ class Pool:
             held=sum(len(conn.generations) for conn in self.connections),
             waiting=sum(len(lane.line.urgent) for lane in self.lanes.values())
             + sum(speech.waiting_since is not None for speech in self._leases),
-            **attrs.asdict(self.counts),
+            **msgspec.structs.asdict(self.counts),
         )

@@ -30,7 +30,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 
-import attrs
+import msgspec
 
 from ..adapter import Traits
 
@@ -69,8 +69,7 @@ class Grant:
     __slots__ = ()
 
 
-@attrs.define(eq=False)
-class _Turn:
+class _Turn(msgspec.Struct, eq=False):
     traits: Traits
     since: float
     urgent: bool = False
@@ -79,8 +78,7 @@ class _Turn:
     """Since when it is its turn, if it is."""
 
 
-@attrs.frozen
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """Another client waits for a connection, and one of this client's would serve it."""
 
     since: float

@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 import attrs
+import msgspec
 
 from ..audio import AudioFormat, Mark, MarkKind
 from ..text.cutting import speakable
@@ -37,8 +38,9 @@ _A_PAUSE = 0.06
 """Seconds between two words: so much of a word need not have been heard for it to be over."""
 # Han, Kana, Thai, Lao, Khmer, Myanmar: written without spaces.
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
-_UNIT = re.compile(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]+")
-_NO_SPACE_BETWEEN = re.compile(rf"[{_SPACELESS}]")
+# Compiled, and then kept by `re`, when a speech breaks off: these take milliseconds, being so wide.
+_UNIT = rf"[{_SPACELESS}]|[^\s{_SPACELESS}]+"
+_NO_SPACE_BETWEEN = rf"[{_SPACELESS}]"
 _ATTACHED = re.compile(r"(?:[^\w\s]|_)*")
 _ATTACHED_OR_CLOSING_TAG = re.compile(r"(?:</[A-Za-z][^<>]*>|[^\w\s<]|_)*")
 
@@ -75,8 +77,7 @@ class Passage:
         return round(seconds * self.format.rate) * self.format.width
 
 
-@attrs.frozen
-class Cut:
+class Cut(msgspec.Struct, frozen=True):
     """
     Where a speech goes on.
 
@@ -94,7 +95,7 @@ class Cut:
 def find_cut(passage: Passage) -> Cut:
     """Decide where *passage* goes on, so that no word is lost, and none said twice if possible."""
     cut = _find(passage)
-    return attrs.evolve(cut, at=next_word(passage.text, cut.at))
+    return msgspec.structs.replace(cut, at=next_word(passage.text, cut.at))
 
 
 def next_word(text: str, at: int) -> int:
@@ -125,8 +126,7 @@ def is_whole(passage: Passage) -> bool:
 # --- marks in the text ----------------------------------------------------------------------------
 
 
-@attrs.frozen
-class _Word:
+class _Word(msgspec.Struct, frozen=True):
     """
     A mark that was found in the text.
 
@@ -229,8 +229,7 @@ def _find_mark(
 # --- places between words -------------------------------------------------------------------------
 
 
-@attrs.frozen
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """
     A place between two words.
 
@@ -273,7 +272,8 @@ def _boundary(passage: Passage, at: int) -> int | None:
     stop = found.end()
     if stop >= len(text) or text[stop].isspace() or text[stop] == "<":
         return stop
-    spaceless = _NO_SPACE_BETWEEN.match(text, stop) or _NO_SPACE_BETWEEN.match(text, stop - 1)
+    unspaced = re.compile(_NO_SPACE_BETWEEN)
+    spaceless = unspaced.match(text, stop) or unspaced.match(text, stop - 1)
     return stop if spaceless else None
 
 
@@ -327,7 +327,7 @@ def _units(passage: Passage, begin: int, end: int) -> Iterator[re.Match[str]]:
     text = passage.text
     if passage.markup:
         text = TAG.sub(lambda tag: " " * len(tag[0]), text)
-    for unit in _UNIT.finditer(text, begin, end):
+    for unit in re.compile(_UNIT).finditer(text, begin, end):
         if speakable(unit[0]):
             yield unit
 

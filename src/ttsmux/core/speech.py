@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-import attrs
+import msgspec
 
 from ..adapter import Audio, Flush, Frame, Input, Marks
 from ..audio import AudioChunk, Mark, Resumed
@@ -647,7 +647,10 @@ class Speech:
             chunk = self._buffer.pop()
             left -= len(chunk.data)
             if left < 0:
-                self._buffer.append(attrs.evolve(chunk, data=chunk.data[:-left]))
+                rest = chunk.data[:-left]
+                self._buffer.append(
+                    AudioChunk(rest, chunk.format, chunk.start, chunk.marks, chunk.resumed)
+                )
                 break
             carried += len(chunk.marks)
             if chunk.resumed is not None:
@@ -696,7 +699,7 @@ class Speech:
         else:
             # Nothing came since it broke off before: that is one break, of which this is the end.
             before, last = self._seam
-            cut = attrs.evolve(cut, approximate=cut.approximate or before.approximate)
+            cut = msgspec.structs.replace(cut, approximate=cut.approximate or before.approximate)
         self._seam = self._last_seam = (cut, last)
         self._log.restart(plan.cutter, self._ended, at=cut.at)
         self._report("speech.resumed", policy=policy.value, approximate=cut.approximate)

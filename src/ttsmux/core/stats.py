@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import msgspec
 
 
 @attrs.frozen(kw_only=True)
@@ -73,8 +74,7 @@ class PoolStats:
     circuits_opened: int
 
 
-@attrs.define
-class Counts:
+class Counts(msgspec.Struct):
     """What has happened so far; see `PoolStats`."""
 
     dials: int = 0

@@ -15,18 +15,18 @@ import socket
 import ssl
 import sys
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
 import anyio
-import h11
 
 from ttsmux.adapter import Closed, DialFailure, Frame
 from ttsmux.errors import Error
 from ttsmux.transports import _failures
 from ttsmux.transports._begin import begin
 from ttsmux.transports._codec import UNREAD_REPLIES, Codec, Nobody
-from ttsmux.transports._http import Endpoint, Exchange
+from ttsmux.transports._frames import Data
+from ttsmux.transports._http import Endpoint, NoHTTP
 from ttsmux.transports._laps import Laps
 from ttsmux.transports._proxy import Proxy
 from ttsmux.transports.base import (
@@ -37,7 +37,11 @@ from ttsmux.transports.base import (
     Response,
     SendError,
     SendTimeout,
+    Writing,
 )
+
+if TYPE_CHECKING:
+    from ttsmux.transports._exchange import Exchange
 
 READ_SIZE = 256 * 1024
 HIGH_WATER = 64 * 1024
@@ -91,7 +95,7 @@ class AsyncioTransport(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._open = False
         self._doomed = False
-        self._answer: asyncio.Future[Response | DialFailure] = loop.create_future()
+        self._answer: asyncio.Future[Response | DialFailure] | None = loop.create_future()
         self._over: asyncio.Future[None] = loop.create_future()
         self._gone: asyncio.Future[None] = loop.create_future()
         self._writable: asyncio.Future[None] | None = None
@@ -103,14 +107,16 @@ class AsyncioTransport(asyncio.BufferedProtocol):
 
     # -- the seam
 
-    async def read(self, sink: MessageSink) -> None:
+    async def read(self, sink: MessageSink, write: Writing | None = None) -> None:
         """
-        Report to *sink* until the connection has ended; returns after `lost`.
+        Report to *sink* until the connection has ended, and run *write*; returns after both.
 
-        If it is cancelled the wire is cut, and *sink* hears nothing more.
+        If it is cancelled, or *write* raises, the wire is cut, and *sink* hears nothing more.
         """
         self._codec.listen(sink)
         try:
+            if write is not None:
+                await write()
             await self._over
         except BaseException:
             self._codec.listen(Nobody())
@@ -158,7 +164,9 @@ class AsyncioTransport(asyncio.BufferedProtocol):
         for each in {raw, transport}:
             each.set_write_buffer_limits(high=HIGH_WATER)
         self._flush()
+        assert self._answer is not None, "it is asked for once"
         answer = await self._answer
+        self._answer = None  # an idle connection holds no headers
         if isinstance(answer, DialFailure):
             raise DialError(answer)
         return answer
@@ -169,14 +177,14 @@ class AsyncioTransport(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        # Copied: the next read of any connection overwrites it.
-        self._take(bytes(self._buffer[:nbytes]))
+        # Whatever is to stay is copied: the next read of any connection overwrites it.
+        self._take(self._buffer[:nbytes])
 
     def eof_received(self) -> None:
         self._take(b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._answer.done():
+        if self._answer is not None and not self._answer.done():
             self._answer.set_result(DialFailure(error=_failures.cut(self._address)))
         self._doomed = True
         self._end(Closed(None))
@@ -195,14 +203,14 @@ class AsyncioTransport(asyncio.BufferedProtocol):
 
     # -- within
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: Data) -> None:
         if not self._open:
-            answer = self._codec.answer(data)
-            if answer is not None and not self._answer.done():
+            answer = self._codec.answer(bytes(data))
+            if answer is not None and self._answer is not None and not self._answer.done():
                 self._answer.set_result(answer)
             self._open = isinstance(answer, Response)
-        else:
-            self._codec.receive(data)
+        elif not self._codec.receive(data):
+            return
         replied = self._flush()
         if self._writable is not None:
             self._unread_replies += replied
@@ -286,7 +294,7 @@ class _Opening(asyncio.Protocol):
         try:
             if self._exchange.receive(data):
                 self._granted.set_result(True)
-        except (EOFError, h11.RemoteProtocolError):
+        except (EOFError, NoHTTP):
             self._granted.set_result(False)
 
     def eof_received(self) -> None:
@@ -356,8 +364,21 @@ async def _connect(
     return transport
 
 
+async def _attempt(loop: asyncio.AbstractEventLoop, family: int, address: Address) -> socket.socket:
+    """Return a socket to *address*; where that fails, or is cancelled, none stays open."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await loop.sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 async def _race(
-    loop: asyncio.AbstractEventLoop, addresses: Iterable[tuple[int, Address]]
+    loop: asyncio.AbstractEventLoop, addresses: Sequence[tuple[int, Address]]
 ) -> socket.socket:
     """
     Return a socket to the one of *addresses* that answers first.
@@ -365,29 +386,18 @@ async def _race(
     asyncio's own race loses a socket, open, if it is cancelled when one has just been connected
     (3.11: test_a_dial_that_is_called_off_leaves_no_socket), and uvloop has none.
     """
+    if len(addresses) == 1:  # without the task: a thousand dials at once would be a thousand more
+        return await _attempt(loop, *addresses[0])
     winners: list[socket.socket] = []
     errors: list[OSError] = []
 
     async def attempt(family: int, address: Address, failed: anyio.Event) -> None:
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
+            winners.append(await _attempt(loop, family, address))
         except OSError as exc:
             errors.append(exc)
             failed.set()
-            return
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(sock, address)
-        except OSError as exc:
-            sock.close()
-            errors.append(exc)
-            failed.set()
-        except BaseException:
-            sock.close()
-            raise
         else:
-            winners.append(sock)
             group.cancel_scope.cancel()
 
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator
 from typing import ParamSpec
 
+import anyio
 import anyio.abc
 
 _P = ParamSpec("_P")
@@ -41,6 +42,18 @@ class _Later(Coroutine[object, object, None]):
     def close(self) -> None:
         if self._made is not None:
             self._made.close()
+
+
+async def beside(
+    write: Callable[[], Coroutine[object, object, None]],
+    run: Callable[_P, Coroutine[object, object, None]],
+    *args: _P.args,
+    **kwargs: _P.kwargs,
+) -> None:
+    """Run *write*, and *run* in a task of its own meanwhile."""
+    async with anyio.create_task_group() as tasks:
+        begin(tasks, run, *args, **kwargs)
+        await write()
 
 
 def begin(

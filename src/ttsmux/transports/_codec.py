@@ -3,7 +3,8 @@ One WebSocket without a socket: websockets' sans-I/O protocol, and what a transp
 
 Bytes go in, calls of a sink and bytes to write come out. Handshake, pings, closing, the order of
 fragments and every rule of the protocol are websockets' business; here continuation frames are
-joined, and the end is reported once. Both async transports are fed from this.
+joined, and the end is reported once. Messages that are a whole frame pass it by (``_frames.py``).
+Both async transports are fed from this.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from websockets.uri import WebSocketURI
 from ttsmux.adapter import Closed, DialFailure, Frame
 from ttsmux.errors import Error
 from ttsmux.transports import _failures
+from ttsmux.transports._frames import Data, Frames
 from ttsmux.transports._http import Endpoint, headers_of
 from ttsmux.transports.base import MessageSink, Ping, Pong, Response, SendError, Target
 
@@ -109,6 +111,10 @@ class Codec:
                 del request.headers[name]
             request.headers[name] = value
         self._protocol.send_request(request)
+        self._frames = Frames(target.max_message)
+        if not target.fast_path:
+            self._frames.stop()
+        self._end_of_head = b""
         self._sink: MessageSink = Backlog()
         self._text = False
         self._parts: bytearray | None = None
@@ -133,23 +139,44 @@ class Codec:
 
     def answer(self, data: bytes) -> Response | DialFailure | None:
         """Take in what the server answers, nothing where it hung up; None means: more."""
-        self._feed(data)
+        # Apart from what comes behind it, so that it is known where the first frame begins.
+        head, rest = self._cut(data)
+        self._feed(head)
+        answer = self._answered(hung_up=not data)
+        if answer is None and rest:  # a refusal in many words
+            self._feed(rest)
+            answer = self._answered(hung_up=False)
+        elif isinstance(answer, Response) and rest:
+            self.receive(rest)
+        return answer
+
+    def _cut(self, data: bytes) -> tuple[bytes, bytes]:
+        """Cut *data* where the head of the answer ends, which other pieces may have begun."""
+        known = len(self._end_of_head)
+        joined = self._end_of_head + data
+        self._end_of_head = joined[-3:]
+        at = joined.find(b"\r\n\r\n") + 4 - known
+        return (data, b"") if at < 4 - known else (data[:at], data[at:])
+
+    def _answered(self, *, hung_up: bool) -> Response | DialFailure | None:
         events = self._protocol.events_received()
         exc = self._protocol.handshake_exc
-        response = events[0] if events else None
-        if exc is None and response is None:
+        if exc is None and not events:
             return None
         if exc is None:
+            response = events[0]
             assert isinstance(response, HTTPResponse), "the first event is the response"
-            self._report(events[1:])
-            return Response(response.status_code, _headers(response))
+            found = Response(response.status_code, _headers(response))
+            # The protocol's parser holds on to it for as long as the connection lives.
+            response.headers.clear()
+            return found
         if isinstance(exc, InvalidStatus):
             return DialFailure(
                 status=exc.response.status_code,
                 headers=_headers(exc.response),
                 body=bytes(exc.response.body[: _failures.EXCERPT]).decode(errors="replace"),
             )
-        if not data:
+        if hung_up:
             return DialFailure(error=_failures.cut(self._address))
         return DialFailure(error=self._no_upgrade(exc))
 
@@ -168,10 +195,30 @@ class Codec:
 
     # -- what comes
 
-    def receive(self, data: bytes) -> None:
-        """Take in *data*, nothing where the peer is done, and report what it means."""
+    def receive(self, data: Data) -> bool:
+        """
+        Take in *data*, nothing where the peer is done, and report what it means.
+
+        Returns:
+            whether the end may have come, or something is to be written.
+        """
         if self.over:
-            return
+            return True
+        if not data:
+            self._take(b"")
+            return True
+        taken = False
+        for piece, text in self._frames.split(data):
+            if text is None:
+                taken = True
+                self._take(piece)
+                if self.over:
+                    break
+            else:
+                self._sink.message(piece, text)
+        return taken
+
+    def _take(self, data: bytes) -> None:
         self._feed(data)
         self._report(self._protocol.events_received())
 
@@ -256,6 +303,7 @@ class Codec:
         """Add a close frame, once, to what is to be written."""
         if not self.over and self._protocol.close_sent is None:
             self._protocol.send_close(1000)
+            self._frames.stop()
 
 
 def _headers(response: HTTPResponse) -> dict[str, str]:

@@ -8,14 +8,20 @@ Only HTTP proxies are spoken to.
 
 from __future__ import annotations
 
+import os
+import sys
 import urllib.parse
-import urllib.request
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 
 from ttsmux._net import has_blanks, is_loopback
 from ttsmux.errors import ProxyError
-from ttsmux.transports._http import Endpoint, Exchange, Undialable, basic, join
+from ttsmux.transports._http import Endpoint, Undialable, basic, join
+
+if TYPE_CHECKING:
+    from ttsmux.transports._exchange import Exchange
 
 # As browsers and websockets do it: the way of its own, then SOCKS, then the proxy for the web.
 # Nobody has a proxy for ws:// alone, and an HTTPS proxy is as good at CONNECT as any.
@@ -37,6 +43,8 @@ class Proxy:
 
     def tunnel(self, endpoint: Endpoint) -> Exchange:
         """Return the request for a tunnel to *endpoint*; any 2xx grants it."""
+        from ttsmux.transports._exchange import Exchange
+
         headers = [("Host", endpoint.address)]
         if self.authorization is not None:
             headers.append(("Proxy-Authorization", self.authorization))
@@ -69,10 +77,27 @@ def flaw_of(url: str) -> str | None:
     return "the URL of the proxy ends after its host or port: a tunnel has no path and no query"
 
 
+def of_environment() -> Mapping[str, str]:
+    """Return the proxies that the environment names, by scheme."""
+    # Where the environment is all there is to ask, as on Linux, it mostly names none: that is seen
+    # without all that urllib.request imports.
+    if sys.platform not in ("darwin", "win32") and not any(
+        name.lower().endswith("_proxy") for name in os.environ
+    ):
+        return {}
+    from urllib.request import getproxies
+
+    return getproxies()
+
+
 def _from_environment(endpoint: Endpoint) -> str | None:
-    if urllib.request.proxy_bypass(endpoint.address):
+    proxies = of_environment()
+    if not proxies:
         return None
-    proxies = urllib.request.getproxies()
+    from urllib.request import proxy_bypass
+
+    if proxy_bypass(endpoint.address):
+        return None
     for scheme in _SCHEMES[endpoint.secure]:
         if url := proxies.get(scheme):
             # macOS gives the address of a SOCKS proxy as if it were one for HTTP.

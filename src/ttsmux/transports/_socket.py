@@ -23,6 +23,7 @@ from collections.abc import Callable
 
 from ttsmux.adapter import DialFailure, connect_timeout
 from ttsmux.transports import _failures
+from ttsmux.transports._frames import TEXT, whole
 from ttsmux.transports._laps import Laps
 
 READ_SIZE = 64 * 1024
@@ -185,15 +186,34 @@ class Wire:
         """Have *data* read first."""
         self._unread, self._at = data, 0
 
+    def message(self, limit: int) -> tuple[bytes, bool] | None:
+        """
+        Take what comes next if it is a message in one frame, here in full; say whether it is text.
+
+        Only between two frames. Raises what `recv` raises.
+        """
+        self._fill()
+        found = whole(self._unread, self._at, limit)
+        if found is None:
+            return None
+        begin, end = found
+        text = self._unread[self._at] == TEXT
+        self._at = end
+        return self._unread[begin:end], text
+
     def recv(self, size: int) -> bytes:
         """Return up to *size* bytes. Raises `EOFError` where the peer is done, and `OSError`."""
+        self._fill()
+        data = self._unread[self._at : self._at + size]
+        self._at += len(data)
+        return data
+
+    def _fill(self) -> None:
+        """See that there is something to take."""
         if self._at == len(self._unread):
             self._unread, self._at = self._read(), 0
             if not self._unread:
                 raise EOFError
-        data = self._unread[self._at : self._at + size]
-        self._at += len(data)
-        return data
 
     def _read(self) -> bytes:
         while True:
@@ -201,13 +221,15 @@ class Wire:
                 with self._lock:
                     return self._sock.recv(READ_SIZE)
             except _WOULD_BLOCK as exc:
-                seconds = TICK
-                if self.deadline is not None:
-                    seconds = min(TICK, self.deadline - time.monotonic())
-                    if seconds <= 0:
-                        msg = "the peer did not close in time"
-                        raise TimeoutError(msg) from None
-                ready(self._sock, isinstance(exc, ssl.SSLWantWriteError), seconds)
+                write = isinstance(exc, ssl.SSLWantWriteError)
+            # Not within the handler: an idle reader would hold an exception and its traceback.
+            seconds = TICK
+            if self.deadline is not None:
+                seconds = min(TICK, self.deadline - time.monotonic())
+                if seconds <= 0:
+                    msg = "the peer did not close in time"
+                    raise TimeoutError(msg)
+            ready(self._sock, write, seconds)
 
     def send(self, data: bytes | memoryview) -> int:
         """Write some of *data* and return how much. Raises `TimeoutError`."""

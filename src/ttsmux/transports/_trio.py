@@ -12,13 +12,13 @@ import contextlib
 import ssl
 from collections.abc import Mapping, Sequence
 
-import h11
 import trio
 
 from ttsmux.adapter import Closed, DialFailure, Frame
 from ttsmux.transports import _failures
+from ttsmux.transports._begin import beside
 from ttsmux.transports._codec import UNREAD_REPLIES, Codec, Nobody
-from ttsmux.transports._http import Endpoint
+from ttsmux.transports._http import Endpoint, NoHTTP
 from ttsmux.transports._laps import Laps
 from ttsmux.transports._proxy import Proxy
 from ttsmux.transports.base import (
@@ -29,6 +29,7 @@ from ttsmux.transports.base import (
     Response,
     SendError,
     SendTimeout,
+    Writing,
 )
 
 READ_SIZE = 256 * 1024
@@ -72,12 +73,15 @@ class TrioTransport:
 
     # -- the seam
 
-    async def read(self, sink: MessageSink) -> None:
+    async def read(self, sink: MessageSink, write: Writing | None = None) -> None:
         """
-        Report to *sink* until the connection has ended; returns after `lost`.
+        Report to *sink* until the connection has ended, and run *write*; returns after both.
 
         If it is cancelled the wire is cut, and *sink* hears nothing more.
         """
+        if write is not None:
+            await beside(write, self.read, sink)
+            return
         self._codec.listen(sink)
         try:
             await self._receive(sink)
@@ -129,8 +133,8 @@ class TrioTransport:
             except _BROKEN:
                 self._codec.end(Closed(None))
                 return
-            self._codec.receive(bytes(data))
-            self._have_replies_sent(sink)
+            if self._codec.receive(bytes(data)):
+                self._have_replies_sent(sink)
 
     def _have_replies_sent(self, sink: MessageSink) -> None:
         replies = self._codec.outgoing()
@@ -221,7 +225,7 @@ async def _tunnel(socket: trio.SocketStream, endpoint: Endpoint, proxy: Proxy) -
         while not exchange.receive(await socket.receive_some(_PIECE)):
             pass
         status = exchange.status
-    except (EOFError, h11.RemoteProtocolError, *_BROKEN):
+    except (EOFError, NoHTTP, *_BROKEN):
         pass
     if status is None or not 200 <= status < 300:
         raise DialError(DialFailure(error=_failures.no_tunnel(proxy.address, status)))

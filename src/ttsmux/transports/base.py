@@ -8,7 +8,7 @@ provider, no pool and no speech, takes no decision and keeps no clock but its ow
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -29,6 +29,7 @@ __all__ = [
     "Sink",
     "SyncTransport",
     "Target",
+    "Writing",
 ]
 
 
@@ -54,6 +55,7 @@ class Target:
             loopback address is never dialled through a proxy.
         max_message: bytes in the largest message that is accepted.
         send_timeout: seconds without any progress after which a send fails.
+        fast_path: whether messages that are a whole frame pass the WebSocket library by.
     """
 
     url: str = attrs.field(repr=False)
@@ -64,6 +66,7 @@ class Target:
     proxy: str | None = attrs.field(default="env", repr=False)
     max_message: int = 16 * 1024 * 1024
     send_timeout: float = 10.0
+    fast_path: bool = True
 
 
 @attrs.frozen
@@ -157,14 +160,22 @@ class SyncTransport(Protocol):
         """Cut the wire now; the reader returns. Safe from any thread, and more than once."""
 
 
+Writing = Callable[[], Coroutine[object, object, None]]
+
+
 class AsyncTransport(Protocol):
-    """A connection of an event loop: one task reads, one other sends."""
+    """A connection of an event loop: one task sends, and reading goes on beside it."""
 
     parts: Mapping[str, float]
     """What took how many seconds of its dial, as far as that is known."""
 
-    async def read(self, sink: Sink) -> None:
-        """Report to *sink* until the connection has ended; returns after `lost`."""
+    async def read(self, sink: Sink, write: Writing | None = None) -> None:
+        """
+        Report to *sink* until the connection has ended, and run *write*, who sends, meanwhile.
+
+        Returns after both, and so after `lost`. Whether that takes a task more is the transport's
+        business: one that is called by its loop needs none, and an idle connection is half as big.
+        """
 
     async def send(self, frames: Sequence[Frame | Ping | Pong]) -> None:
         """Send *frames* in order. Raises `SendError`."""

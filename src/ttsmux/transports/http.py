@@ -26,7 +26,6 @@ from contextvars import ContextVar
 import anyio
 import anyio.abc
 import anyio.lowlevel
-import h11
 import httpcore
 import httpx
 from anyio.streams.tls import TLSAttribute, TLSStream
@@ -34,7 +33,8 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 from ttsmux.adapter import Closed, DialFailure, Frame, connect_timeout
 from ttsmux.errors import Error
 from ttsmux.transports import _failures
-from ttsmux.transports._http import Endpoint
+from ttsmux.transports._begin import beside
+from ttsmux.transports._http import Endpoint, NoHTTP
 from ttsmux.transports._requests import (
     EXCERPT_PATIENCE,
     KEPT,
@@ -53,8 +53,7 @@ from ttsmux.transports._requests import (
 )
 from ttsmux.transports._socket import READ_SIZE, Budget, GaveUp, Wire, ready
 from ttsmux.transports._tls import default_context
-from ttsmux.transports.base import DialError, Ping, Pong, SendError, Sink, Target
-from ttsmux.transports.websocket_client import open_socket
+from ttsmux.transports.base import DialError, Ping, Pong, SendError, Sink, Target, Writing
 
 _SEND_SIZE = 64 * 1024
 _Fault = Closed | DialFailure | Error
@@ -238,6 +237,8 @@ class HttpTransport:
 
     def open(self) -> _Stream:
         """Connect. Raises `DialError`, `GaveUp`."""
+        from ttsmux.transports.websocket_client import open_socket  # not on the async side
+
         self._afresh = False
         order = self._order
         budget = Budget(self._timeout, self._given_up)
@@ -415,12 +416,15 @@ class AsyncHttpTransport:
     def __repr__(self) -> str:
         return f"<AsyncHttpTransport {self._order.where.address} {_state(self)}>"
 
-    async def read(self, sink: Sink) -> None:
+    async def read(self, sink: Sink, write: Writing | None = None) -> None:
         """
-        Report to *sink* until the answer has ended; returns after `lost`.
+        Report to *sink* until the answer has ended, and run *write*; returns after both.
 
         If it is cancelled the request is given up, and *sink* hears nothing more.
         """
+        if write is not None:
+            await beside(write, self.read, sink)
+            return
         fault: _Fault = Closed(None)
         token = _current_task.set(self)
         try:
@@ -674,9 +678,7 @@ async def _tunnel(stream: anyio.abc.ByteStream, order: Order) -> None:
     assert order.proxy is not None, "there is one"
     exchange = order.proxy.tunnel(order.where)
     status = None
-    with contextlib.suppress(
-        EOFError, anyio.EndOfStream, anyio.BrokenResourceError, h11.RemoteProtocolError
-    ):
+    with contextlib.suppress(EOFError, anyio.EndOfStream, anyio.BrokenResourceError, NoHTTP):
         await stream.send(exchange.request)
         while not exchange.receive(await stream.receive(READ_SIZE)):
             pass

@@ -25,15 +25,14 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import h11
 import websocket
 
 from ttsmux.adapter import Closed, DialFailure, Frame
 from ttsmux.errors import Error
 from ttsmux.transports import _failures
-from ttsmux.transports._http import Endpoint, Exchange, Undialable, basic, endpoint, headers_of
+from ttsmux.transports._http import Endpoint, NoHTTP, Undialable, basic, endpoint, headers_of
 from ttsmux.transports._proxy import Proxy, proxy_for
 from ttsmux.transports._socket import READ_SIZE, Budget, GaveUp, Wire
 from ttsmux.transports._socket import connect as connect_socket
@@ -50,6 +49,9 @@ from ttsmux.transports.base import (
     SyncTransport,
     Target,
 )
+
+if TYPE_CHECKING:
+    from ttsmux.transports._exchange import Exchange
 
 _ABNF = websocket.ABNF
 # RFC 6455, 1.3: hashed together with the key of the request, it shows that the server understood.
@@ -143,7 +145,7 @@ def _connected(where: Endpoint, proxy: Proxy | None, budget: Budget) -> socket.s
 def _tunnel(sock: socket.socket, where: Endpoint, proxy: Proxy, budget: Budget) -> None:
     exchange = proxy.tunnel(where)
     status = None
-    with contextlib.suppress(EOFError, OSError, h11.RemoteProtocolError):
+    with contextlib.suppress(EOFError, OSError, NoHTTP):
         _exchange(sock, exchange, budget)
         status = exchange.status
     if status is None or not 200 <= status < 300:
@@ -193,6 +195,8 @@ class _Upgrade:
             headers["Sec-WebSocket-Protocol"] = ", ".join(target.subprotocols)
         if where.user is not None:
             headers["Authorization"] = basic(where.user, where.password or "")
+        from ttsmux.transports._exchange import Exchange
+
         own = headers_of(target)
         replaced = {name.lower() for name in own}
         kept = [(name, value) for name, value in headers.items() if name.lower() not in replaced]
@@ -209,7 +213,7 @@ class _Upgrade:
             _exchange(sock, exchange, budget)
         except (EOFError, OSError):
             error = _failures.cut(self._address)
-        except h11.RemoteProtocolError:
+        except NoHTTP:
             error = _failures.no_http(self._address)
         except GaveUp:
             # What a slow body was going to say is not worth the status.
@@ -306,9 +310,14 @@ class WebSocketClientTransport:
         self._wire = Wire(sock, target.send_timeout)
         self._wire.push_back(rest)
         self._frames = _Frames(self._wire.recv, target.max_message)
+        self._limit = target.max_message
+        self._fast_path = target.fast_path
         self._state = threading.Lock()
         self._sending = threading.Lock()
-        self._read_begun = threading.Event()
+        self._read_begun = False
+        self._reader = threading.Lock()
+        """Taken until there is one. An Event would be the largest thing here."""
+        self._reader.acquire()
         self._over = False
         self._doomed = False
         self._close_sent = False
@@ -324,7 +333,8 @@ class WebSocketClientTransport:
     def read(self, sink: MessageSink) -> None:
         """Report to *sink* until the connection has ended; returns after `lost`."""
         with self._state:
-            self._read_begun.set()
+            self._read_begun = True
+            self._reader.release()
         fault: Closed | Error = Closed(None)
         try:
             fault = self._receive(sink)
@@ -336,6 +346,11 @@ class WebSocketClientTransport:
     def _receive(self, sink: MessageSink) -> Closed | Error:
         try:
             while True:
+                while self._fast_path and self._parts is None:
+                    message = self._wire.message(self._limit)
+                    if message is None:
+                        break
+                    sink.message(*message)
                 frame = self._frames.recv_frame()
                 data = cast(bytes, frame.data)
                 if frame.opcode == _ABNF.OPCODE_CLOSE:
@@ -437,7 +452,7 @@ class WebSocketClientTransport:
                     self._send((struct.pack("!H", _NORMAL), _ABNF.OPCODE_CLOSE))
         except SendError:
             pass  # cutting the wire is all that is left to do
-        if self._doomed or not self._read_begun.wait(grace):
+        if self._doomed or not (self._read_begun or self._reader.acquire(timeout=grace)):
             self.abort()
 
     def _send(self, *messages: tuple[bytes, int]) -> None:
@@ -463,7 +478,7 @@ class WebSocketClientTransport:
         """Cut the wire now; the reader returns. Safe from any thread, and more than once."""
         with self._state:
             self._doomed = True
-            if self._read_begun.is_set():
+            if self._read_begun:
                 self._wire.cut()
             else:
                 # Nobody else would ever close it; a reader that comes yet finds it closed.
