@@ -76,6 +76,8 @@ class Pool:
         self._memory: deque[Lane] = deque()
         """The same, in the order in which they are to be forgotten."""
         self.counts = Counts()
+        self.numbered = 0
+        """The number of the connection that was dialled last."""
         self.crowd = Crowd()
         self._crowds: dict[str, Crowd] = {}
         """By provider, for a client has one key there."""
@@ -398,7 +400,7 @@ class Pool:
                 return True  # it was under way with the old key when that was found out
             if lane.plan.route.refreshable and not lane.refreshed:
                 lane.refresh = lane.refreshed = True
-                lane.last_with_old_key = self.counts.dials
+                lane.last_with_old_key = self.numbered
                 return True
         if not error.retryable:
             lane.blocked = True
@@ -458,17 +460,31 @@ class Pool:
             self._pay_for_waiters(lane, error, now)
 
     def _ask_to_wait(self, lane: Lane, now: float) -> None:
-        """Have nobody wait in vain where the provider asks to be left alone."""
-        if now >= lane.asked_until or not lane.line.unasked:
+        """Have nobody wait in vain where the provider asks to be left alone, or fails for long."""
+        asks = now < lane.asked_until
+        # Where the breaker has everybody turned away, that is what they are told.
+        fails = lane.failures >= self.settings.retry.switch_after
+        rests = fails and now < lane.not_before and not lane.breaker.turns_away(now)
+        if not lane.line.unasked or not (asks or rests):
             return
         served = lane.plan.traits.reusable and any(c.state in _SERVING for c in lane.connections)
         if served or any(conn.coming for conn in lane.connections):
             return  # there may be a seat before that
+        if not asks:
+            assert lane.error is not None, "its dials have failed"
+            for speech in lane.line.ask():
+                speech.discouraged(lane.error, now)
+            return
         assert lane.asked_by is not None, "somebody asked"
         in_vain = lane.pauses > 0 or not lane.breaker.closed  # as far as one can tell
         for speech in lane.line.ask():
             gone = speech.put_off(lane.asked_by, lane.not_before, now, in_vain=in_vain)
             self.counts.refused += gone
+
+    def failures(self, plan: Plan) -> int:
+        """Return how many dials for *plan* have failed since one worked; several at once are one."""
+        lane = self.lanes.get(plan.key)
+        return 0 if lane is None else lane.failures
 
     def ready(self, plan: Plan, now: float) -> bool:
         """Return whether a speech that goes to *plan* has no reason to wait there, or to fail."""

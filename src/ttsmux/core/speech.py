@@ -519,7 +519,7 @@ class Speech:
         way: Plan | None = None
         if again and (refusal := self._pool.refuse(self.plan, now)) is not None:
             again, error = False, refusal
-        elif again and (way := self._way_out(error, now)) is not None:
+        elif again and (way := self._way_out(error, self._tried, now)) is not None:
             again = False
         elif again and not free and not self._pool.pays(self, error, bill or Bill()):
             again, error = False, unaffordable(error)
@@ -551,10 +551,16 @@ class Speech:
     def patience(self) -> int:
         """How many dials that it waits for may fail before it has something to decide."""
         policy = self._pool.settings.retry
-        most = policy.attempts
+        left = policy.attempts - self._tried
         if not self._ways.none_left:
-            most = min(most, policy.switch_after)
-        return max(1, most - self._tried)
+            left = min(left, policy.switch_after - self._failures_here)
+        return max(1, left)
+
+    @property
+    def _failures_here(self) -> int:
+        """How often in a row its route has failed, as far as it knows."""
+        # Those of before it came count: it need not find out anew.
+        return max(self._tried, self._pool.failures(self.plan))
 
     def dials_failed(self, instants: Sequence[float]) -> None:
         """Connections that it waited for did not come about."""
@@ -568,7 +574,7 @@ class Speech:
         """It has waited for as many dials as it bears; the last one has failed with *error*."""
         if self._tried >= self._pool.settings.retry.attempts:
             self.turned_away(error, now)
-        elif (way := self._way_out(error, now)) is not None:
+        elif (way := self._way_out(error, self._failures_here, now)) is not None:
             self._pool.denied(self)
             self._move(way, None, error, now)
         # Else the pool dials again when its own backoff is over.
@@ -601,6 +607,12 @@ class Speech:
         self.turned_away(error, now)
         return True
 
+    def discouraged(self, error: Error, now: float) -> None:
+        """Nothing is dialled for it for a moment, and dials have failed with *error* for a while."""
+        if (way := self._next_way(error, lambda way: self._pool.ready(way, now))) is not None:
+            self._pool.denied(self)
+            self._move(way, None, error, now)
+
     def turned_away(self, error: Error, now: float) -> None:
         """There is nothing to wait for on its route; *error* may be what others are told, too."""
         error = error.copy()
@@ -622,9 +634,9 @@ class Speech:
         in_time = self._total_due is None or now + wait < self._total_due
         return in_time and wait < most and now < self._failing_since + most
 
-    def _way_out(self, error: Error, now: float) -> Plan | None:
+    def _way_out(self, error: Error, failures: int, now: float) -> Plan | None:
         """Return where it goes although it might be tried again on its route, if anywhere."""
-        if self._tried >= self._pool.settings.retry.switch_after:
+        if failures >= self._pool.settings.retry.switch_after:
             return self._next_way(error)
         return self._elsewhere(error, error.retry_after, now)
 
