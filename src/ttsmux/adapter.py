@@ -482,6 +482,11 @@ class Scope(enum.Enum):
     """That generation; the connection takes nothing new and closes after its others."""
     CONNECTION = "connection"
     """Everything on the connection."""
+    AGE = "age"
+    """
+    Everything on the connection, which has grown too old, and so have the idle ones of its age: they
+    are given up as well, and what it cost is begun again as if it had not been sent.
+    """
 
 
 @attrs.frozen

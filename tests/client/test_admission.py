@@ -273,6 +273,20 @@ async def test_requests_of_all_clients_count(monkeypatch: pytest.MonkeyPatch) ->
     assert 0 < caught.value.retry_after <= quota.PERIOD
 
 
+def test_a_long_text_waits_for_its_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sentence is a request; nobody else waits so long, and what is begun is spoken to its end."""
+    monkeypatch.setattr(quota, "PERIOD", 0.4)
+    limits = KeyLimits(requests_per_minute=1)
+    text = " ".join(f"This is sentence number {number}." for number in ("one", "two", "six"))
+    with Simulator("sm") as sim:
+        pool = PoolLimits(min_idle=0, acquire_timeout=0.1)
+        with Client(**arguments(sim, limits=limits, pool=pool)) as client:
+            client.prewarm()
+            audio = client.speak(text).read()
+        assert decode_text(audio, SM_RATE) == text
+        assert len(events(sim.log, "generation")) == 3
+
+
 def test_a_limit_of_sm_is_known() -> None:
     """Sixty requests a minute in the cloud, unless you know better; on premise none."""
     limits = KeyLimits(requests_per_minute=600, connections=10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.core.helpers import MULTIPLEXED, SECOND, SEQUENTIAL, Harness, opened, settings, traits
-from tests.core.test_metrics import PARTS, TURNS, loud
+from tests.core.test_metrics import PARTS, REQUEST, TURNS, loud
 from ttsmux.core.speech import Speech
 
 ROW = re.compile(r"^( *[a-z-]+(?: [a-z]+)?) +([\d,]+) ms(?:  ( *#+))?$")
@@ -275,6 +275,25 @@ def test_a_dial_that_failed_before_there_was_text_kept_nobody() -> None:
     harness.write(speech, "Hello. ")
     assert [row[0] for row in rows(explained(harness, speech))][:2] == ["text", "dial"]
     assert speech.metrics().queue == 0.0
+
+
+def test_a_request_is_drawn_as_no_dial() -> None:
+    """Nothing was connected yet, and the time for its key is nobody's queue."""
+    harness = Harness(REQUEST)
+    speech = harness.speak("Hello. ")
+    harness.advance(0.25)
+    harness.mux.dialled(harness.wires[0], harness.now, {"key": 0.25})
+    harness.collect()
+    harness.advance(0.5)
+    text = explained(harness, speech)
+    assert [row[:2] for row in rows(text)] == [
+        ("text", 0),
+        ("request", 250),
+        ("  key", 250),
+        ("provider", 500),
+        ("so far", 750),
+    ]
+    assert "dial" not in text and "connection" not in text
 
 
 def test_much_usage_is_folded() -> None:

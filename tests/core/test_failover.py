@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.core.helpers import LEAN, MULTIPLEXED, Harness, Toy, settings, traits
-from ttsmux.adapter import Input
+from ttsmux.adapter import EarlyEnd, Input
 from ttsmux.core.lane import Lane
 from ttsmux.core.route import Route
-from ttsmux.core.speech import END
+from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import SpeechState
 from ttsmux.errors import AuthError, ConnectError, Error, GenerationError
 
@@ -79,7 +79,6 @@ def two_routes() -> Harness:
     first = Route(adapter=Toy(line="first"))
     second = Route(adapter=Toy(shape=traits(MULTIPLEXED, formats=("mulaw_8000",)), line="second"))
     return Harness(config=LEAN, routes=[first, second])
-
 
 
 def lane_of(harness: Harness) -> Lane:
@@ -274,3 +273,73 @@ def test_the_last_route_fails_the_speech() -> None:
         harness.read(speech)
     assert caught.value.provider == "toy" and caught.value.phase == "dial"
     assert isinstance(caught.value, AuthError) and not isinstance(caught.value, ConnectError)
+
+
+# --- between two generations ----------------------------------------------------------------------
+
+
+def between(**retry: object) -> tuple[Harness, Speech]:
+    """A speech that was heard to the end of what it had to say, and its connection was lost."""
+    shape = traits(MULTIPLEXED, ping=None, early_end=EarlyEnd.NEXT_GENERATION)
+    harness = Harness(shape, settings(min_idle=0, retry=retry))
+    speech = harness.speak("First. ", end=False)
+    harness.up()
+    harness.flush(speech)
+    harness.audio(speech)
+    harness.advance(1.0)
+    id = harness.id(speech)
+    harness.say(harness.on(speech), f"all - end {id}|released {id}")
+    harness.hear(speech)
+    harness.drop(harness.wires[0], 1001)
+    assert speech.generation is None and speech.state is SpeechState.WAITING
+    return harness, speech
+
+
+def refuse_all(harness: Harness, status: int | None = None, times: int = 1) -> None:
+    for _ in range(times):
+        harness.advance(3.0)
+        for conn in [conn for conn in harness.wires if conn.coming]:
+            harness.refuse(conn, status)
+
+
+@pytest.mark.parametrize(
+    ("retry", "status", "times"),
+    [({"budget": 0}, None, 1), ({"attempts": 2}, None, 2), ({}, 404, 1)],
+    ids=["nothing left to pay with", "no tries left", "no retry would help"],
+)
+def test_a_dial_in_hope_fails_no_speech_that_may_be_over(
+    retry: dict[str, object], status: int | None, times: int
+) -> None:
+    """All that it had to say is spoken; and nothing more is dialled for it."""
+    harness, speech = between(**retry)
+    refuse_all(harness, status, times)
+    dials = len(harness.wires)
+    harness.advance(60.0)
+    assert len(harness.wires) == dials
+    harness.end(speech)
+    assert speech.state is SpeechState.RECEIVED
+    assert harness.read(speech) is END
+
+
+def test_when_it_has_more_to_say_it_is_dialled_for_once_more() -> None:
+    harness, speech = between()
+    refuse_all(harness, 404)
+    dials = len(harness.wires)
+    harness.write(speech, "Second. ")
+    harness.end(speech)
+    harness.advance(3.0)
+    assert len(harness.wires) == dials + 1
+    refuse_all(harness, 404)
+    assert speech.state is SpeechState.FAILED
+
+
+def test_it_may_speak_on_when_the_provider_is_there_again() -> None:
+    harness, speech = between(attempts=2)
+    refuse_all(harness, times=2)
+    harness.write(speech, "Second. ")
+    harness.end(speech)
+    harness.advance(3.0)
+    harness.up()
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)

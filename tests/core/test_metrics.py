@@ -274,6 +274,24 @@ def test_the_parts_of_a_dial_are_told_as_the_wire_tells_them() -> None:
     assert harness.speak("World. ").metrics().dial_parts == {}
 
 
+REQUEST = traits(reusable=False, ping=None)
+
+
+def test_a_request_is_no_dial() -> None:
+    """It connects when it is sent, which is in `ttfa`; what its key took is told."""
+    harness = Harness(REQUEST)
+    speech = harness.speak("Hello. ")
+    harness.advance(0.25)
+    harness.mux.dialled(harness.wires[0], harness.now, {"key": 0.25})
+    harness.collect()
+    metrics = speech.metrics()
+    assert (metrics.connect, metrics.setup, metrics.connection_reused) == (None, None, False)
+    assert (metrics.acquire, metrics.queue) == (0.25, 0.0)
+    assert metrics.dial_parts == {"key": 0.25}
+    [event] = harness.events("connection.opened")
+    assert (event.fields["seconds"], event.fields["setup"]) == (None, None)
+
+
 # --- silence --------------------------------------------------------------------------------------
 
 

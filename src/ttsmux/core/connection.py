@@ -84,7 +84,10 @@ _SOON = 10.0
 _YOUNGEST = 0.95
 """Of the age at which a connection is replaced: those that were opened together must not go so."""
 _VINTAGE = 60.0
-"""Seconds after which an idle connection that is lost may have been too old for its provider."""
+"""
+Seconds after which a connection may be too old for its provider: one that is lost while it is idle,
+or is said to be.
+"""
 _CLEAN = frozenset({1000, 1001})
 _G = TypeVar("_G")
 _OVER = (ConnectionState.CLOSING, ConnectionState.CLOSED)
@@ -93,7 +96,7 @@ _OVER = (ConnectionState.CLOSING, ConnectionState.CLOSED)
 class Connection:
     """One wire, from dial to close."""
 
-    def __init__(self, number: int, lane: Lane, pool: Pool, refresh: bool, now: float) -> None:
+    def __init__(self, number: int, lane: Lane, pool: Pool, now: float) -> None:
         self.number = number
         self.lane = lane
         self.plan: Plan = lane.plan
@@ -149,7 +152,7 @@ class Connection:
         self._pinged_at: float | None = None
         timeout = pool.settings.timeouts.dial
         self._dial_due = now + timeout
-        self._agenda.do(Dial(self, refresh, timeout))
+        self._agenda.do(Dial(self, timeout))
         self.touch()
 
     def __repr__(self) -> str:
@@ -225,7 +228,8 @@ class Connection:
     def leasable(self) -> bool:
         """Whether a speech may keep its place here from one generation to its next."""
         traits = self.plan.traits
-        return self.state is ConnectionState.OPEN and traits.reusable and traits.seats == 1
+        fit = self.state is ConnectionState.OPEN and not self.outdated
+        return fit and traits.reusable and traits.seats == 1
 
     @property
     def bearable(self) -> int:
@@ -289,15 +293,16 @@ class Connection:
         self._step(ConnectionInput.READY)
         assert self.dialled_at is not None, "it is up before it is ready"
         self.opened_at = self.idle_since = now
-        age = self._pool.settings.pool.max_age or self.plan.traits.max_age
+        age = _lower(self._pool.settings.pool.max_age, self.plan.traits.max_age)
         if age is not None:
             self._old_at = now + age * self._pool.rng.uniform(_YOUNGEST, 1.0)
+        dialled = self.plan.traits.opens_ahead  # else it connects when it is sent
         self._agenda.report(
             "connection.opened",
             connection=self.number,
             provider=self.plan.adapter.name,
-            seconds=now - self.began,
-            setup=now - self.dialled_at,
+            seconds=now - self.began if dialled else None,
+            setup=now - self.dialled_at if dialled else None,
             parts=self.dial_parts,
         )
         self._pool.opened(self, now)
@@ -335,7 +340,7 @@ class Connection:
         self._pool.counts.lost += self.opened_at is not None
         resting = all(gen.unseen and gen.rested for gen in self.generations.values())
         if self.opened_at is not None and resting and now >= self.opened_at + _VINTAGE:
-            self._pool.aged(self, now)
+            self._pool.aged(self, now, said=False)
         busy = bool(self.live)
         if isinstance(fault, Error):
             error = fault
@@ -355,7 +360,7 @@ class Connection:
             soon = isinstance(error, AuthError) or error.retryable
         granted = soon and self._pool.lane_failed(self, error, now)
         if not soon:
-            self._pool.bereft(self, now)
+            self._pool.bereft(self.lane, now)
             if not resting:
                 self._outage(error, now)
         for gen in list(self.generations.values()):
@@ -599,6 +604,10 @@ class Connection:
                 )
             case Scope.CONNECTION:
                 self._broken(verdict.error, now)
+            case Scope.AGE:
+                # From a young one it is an error like any other, or it would be tried for ever.
+                assert self.opened_at is not None, "it was greeted"
+                self._broken(verdict.error, now, aged=now >= self.opened_at + _VINTAGE)
             case scope:
                 if gen is not None:
                     if gen.state in LIVE:
@@ -607,13 +616,17 @@ class Connection:
                 if scope is Scope.TAINT:
                     self.doom("the provider reported an error", now)
 
-    def _broken(self, error: Error, now: float) -> None:
+    def _broken(self, error: Error, now: float, *, aged: bool = False) -> None:
         """Fail everything on this connection and hang up: nothing it says can be trusted."""
         self._report_closed(type(error).__name__)
-        granted = False if self.proved else self._pool.lane_failed(self, error, now)
-        if self.proved:
+        granted = aged
+        if self.proved and not aged:
             self._outage(error, now)
+        elif not aged:
+            granted = self._pool.lane_failed(self, error, now)
         self._hang_up(now)
+        if aged:
+            self._pool.aged(self, now, said=True)
         for gen in list(self.generations.values()):
             self._drop(gen, error, now, free=granted, bill=self.bill)
 
@@ -820,7 +833,17 @@ class Connection:
         for gen in self.generations.values():
             yield gen.due
             yield gen.stalled_at(timeouts.first_audio, timeouts.gap)
+            yield self._doubtful_at(gen)
             yield gen.silent_at()
+
+    def _doubtful_at(self, gen: LiveGeneration) -> float | None:
+        """Return when to ask whether the wire is dead on which nothing comes for *gen*, once."""
+        if self.plan.traits.ping is None or not gen.owes:
+            return None
+        if self.heard_at > gen.silent_since or gen.doubted == gen.silent_since:
+            return None
+        timeouts = self._pool.settings.timeouts
+        return gen.stalled_at(timeouts.first_audio / 2, timeouts.gap / 2)
 
     def _pong_due(self) -> float | None:
         pinged = self._pinged
@@ -836,7 +859,7 @@ class Connection:
         """Return when it has been idle, or has lived, for long enough."""
         if self.state is not ConnectionState.OPEN or self.outdated:
             return None
-        idle = self._pool.settings.pool.max_idle or self.plan.traits.max_idle
+        idle = _lower(self._pool.settings.pool.max_idle, self.plan.traits.max_idle)
         due = [] if self._old_at is None else [self._old_at]
         if idle is not None and not self.generations:
             due.append(self.idle_since + idle)
@@ -887,15 +910,21 @@ class Connection:
 
     def _keep_alive(self, now: float) -> None:
         traits = self.plan.traits
-        if traits.ping is not None and self._pinged is None and now >= self.heard_at + traits.ping:
-            self._pinged_at = now
-            # Not by `send`: to a provider that wants its own keepalive a ping is none.
-            self._agenda.do(Send(self, [PING]))
+        if traits.ping is not None and now >= self.heard_at + traits.ping:
+            self.ping(now)
         interval = traits.connection_keepalive
         if interval is not None and now >= self._sent_at + interval:
             self._sent_at = now
             if self._tell(self.plan.adapter.keepalive, None, now):
                 self.doom("its adapter failed", now)
+
+    def ping(self, now: float) -> None:
+        """Ask whether the wire is dead, if its provider bears that and was not asked yet."""
+        if self.plan.traits.ping is not None and self._pinged is None:
+            self._pinged_at = now
+            # Not by `send`: to a provider that wants its own keepalive a ping is none.
+            self._agenda.do(Send(self, [PING]))
+            self.touch()
 
     def _expire_generation(self, gen: LiveGeneration, now: float) -> None:
         timeouts = self._pool.settings.timeouts
@@ -907,7 +936,11 @@ class Connection:
                 self.doom("a slot was not released in time", now)
         if _past(gen.stalled_at(timeouts.first_audio, timeouts.gap), now):
             self._stalled(gen, now)
-        elif _past(gen.silent_at(), now):
+            return
+        if _past(self._doubtful_at(gen), now):
+            gen.doubted = gen.silent_since
+            self._pool.doubt(self, gen.silent_since, now)
+        if _past(gen.silent_at(), now):
             gen.last_sent = now
             alive = self.plan.traits.generation_keepalive is not None
             said = self.plan.adapter.keepalive if alive else lambda gen: gen.end(now)
@@ -938,6 +971,11 @@ class Connection:
         self.state = states.step(CONNECTION, self.state, input)
         self.over = self.state in _OVER
         self.changed()
+
+
+def _lower(ours: float | None, theirs: float | None) -> float | None:
+    """Return the limit that comes first; a client's is for all its providers, whatever theirs."""
+    return min((limit for limit in (ours, theirs) if limit is not None), default=None)
 
 
 def _past(due: float | None, now: float) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from .metrics import IN_LINE, Metrics, Phase, Timeline
+from .metrics import DIAL, IN_LINE, REQUEST, Metrics, Phase, Timeline
 
 _WIDTH = 80
 _LABEL, _NUMBER = 13, 12
@@ -46,7 +46,7 @@ def _waterfall(phases: Sequence[Phase], sum_of: str, metrics: Metrics) -> Iterat
             shown = round(phase.end * 1000) - round(phase.begin * 1000)
             bar = _bar(phase.begin - begin, phase.end - begin, end - begin)
             yield f"{phase.name:<{_LABEL}}{_milliseconds(shown)}  {bar}".rstrip()
-        if phase.name == "dial":
+        if phase.name in (DIAL, REQUEST):
             for part, seconds in _parts(metrics):
                 yield f"  {part:<{_LABEL - 2}}{_milliseconds(round(seconds * 1000))}"
     yield f"{sum_of:<{_LABEL}}{_milliseconds(round(end * 1000))}"
@@ -56,7 +56,7 @@ def _parts(metrics: Metrics) -> Iterator[tuple[str, float]]:
     """Go through the parts of the dial, the last of which is the rest, if it is worth a word."""
     yield from metrics.dial_parts.items()
     rest = (metrics.connect or 0.0) - (metrics.setup or 0.0) - sum(metrics.dial_parts.values())
-    if metrics.dial_parts and rest >= _WORTH:
+    if metrics.dial_parts and rest >= _WORTH:  # which a request has none of
         yield "other", rest
 
 

@@ -28,7 +28,7 @@ class LiveGeneration(Generation):
     """What the provider counts: born with its first frame, gone when the provider let go."""
 
     __slots__ = (
-        "_first_audio_at", "_owed_since", "aligner", "base", "began", "conn", "due", "fresh",
+        "_first_audio_at", "_owed_since", "aligner", "base", "began", "conn", "doubted", "due", "fresh",
         "last_frame", "last_sent", "payer", "rested", "segments", "speech", "state", "unseen",
     )  # fmt: skip
 
@@ -55,6 +55,8 @@ class LiveGeneration(Generation):
         """Whether nothing has come for it yet."""
         self.last_frame = now
         self.last_sent = now
+        self.doubted: float | None = None
+        """The last silence in which it was asked whether the wire is dead, by its beginning."""
         self._owed_since: float | None = None
         self._first_audio_at: float | None = None
 

@@ -30,6 +30,7 @@ _BLOCK = 240
 NO_PARTS: Mapping[str, float] = {}
 _FAILED = "failed dials"
 IN_LINE = ("queue", _FAILED)
+DIAL, REQUEST = "dial", "request"
 
 
 @attrs.frozen(kw_only=True)
@@ -44,11 +45,11 @@ class Metrics:
         queue: of that, what was not spent on the dial of the connection it got: others were served,
             or a dial had failed.
         connect: the dial of the connection it got, until that was ready; 0.0 where that was open
-            already.
+            already. None over HTTP, where a request connects by itself: that is in `ttfa`.
         setup: of that, from the wire being up to the provider's word that it is ready.
         dial_parts: of that, what the wire tells: ``key`` (a callable was asked), ``dns``, ``tcp``,
-            ``proxy``, ``tls``, ``upgrade``. None for a connection that was open already, nor over
-            HTTP, where a request connects by itself.
+            ``proxy``, ``tls``, ``upgrade``. Empty for a connection that was open already; over HTTP
+            there is ``key`` alone.
         connection_reused: whether the connection was open before `speak()`.
         text_wait: how long there was nothing to say and nothing left to play: from `speak()` to the
             first sendable text, and each time that the audio so far had played out before the next
@@ -123,9 +124,9 @@ class Timeline:
 
     __slots__ = (
         "_before", "_byte_rate", "_dry_at", "_fed_at", "_pcm", "_silence", "_silent", "arrived_at",
-        "began", "dial", "ended_at", "failed_at", "gap_seconds", "gaps", "heard_at", "longest_gap",
-        "parts", "received_at", "reused", "seated_at", "text_wait", "tried_at", "wanted_at",
-        "wasted",
+        "began", "by_itself", "dial", "ended_at", "failed_at", "gap_seconds", "gaps", "heard_at",
+        "longest_gap", "parts", "received_at", "reused", "seated_at", "text_wait", "tried_at",
+        "wanted_at", "wasted",
     )  # fmt: skip
 
     def __init__(self, format: AudioFormat, now: float) -> None:
@@ -140,6 +141,8 @@ class Timeline:
         """Whether that was on a connection which was open before."""
         self.dial: tuple[float, float, float] | None = None
         """When the dial of that connection began, was up, and was ready."""
+        self.by_itself = False
+        """Whether that was a request, which connects when it is sent: no dial at all."""
         self.parts = NO_PARTS
         """Of that dial, each with its seconds."""
         self.tried_at: float | None = None
@@ -198,6 +201,7 @@ class Timeline:
         self.reused = conn.opened_as <= opened_before
         if not self.reused:
             self.dial = conn.began, conn.dialled_at, conn.opened_at
+            self.by_itself = not conn.plan.traits.opens_ahead
             self.parts = conn.dial_parts
 
     def begun(self, characters: int, now: float) -> None:
@@ -281,13 +285,13 @@ class Timeline:
     def connect(self) -> float | None:
         if self.dial is None:
             return None if self.seated_at is None else 0.0
-        return self.dial[2] - self.dial[0]
+        return None if self.by_itself else self.dial[2] - self.dial[0]
 
     @property
     def setup(self) -> float | None:
         if self.dial is None:
             return None if self.seated_at is None else 0.0
-        return self.dial[2] - self.dial[1]
+        return None if self.by_itself else self.dial[2] - self.dial[1]
 
     @property
     def dialled_early(self) -> float:
@@ -329,7 +333,11 @@ class Timeline:
             ends.append((_FAILED, until, False))
         if self.dial is not None:
             began, up, ready = self.dial
-            ends += [("queue", began, False), ("dial", up, False), ("setup", ready, False)]
+            ends.append(("queue", began, False))
+            if self.by_itself:
+                ends.append((REQUEST, ready, False))
+            else:
+                ends += [(DIAL, up, False), ("setup", ready, False)]
         ends.append(("queue", self.seated_at, False))
         if self.tried_at != self.seated_at:
             ends.append(("retries", self.tried_at, False))

@@ -106,6 +106,8 @@ class Speech:
         self._tried = 0
         """Times that it failed since something of it was last spoken to its end."""
         self._free_tries = 0
+        self.place = 0
+        """In line: lower is earlier."""
         self.dials_counted = 0
         """Of those that its line has seen fail; what is missing is counted when it leaves."""
         self._failing_since = now
@@ -125,6 +127,8 @@ class Speech:
         self._total_due = None if total is None else now + total
         self.not_before = now
         self.waiting_since: float | None = None
+        self._rationed_at = now
+        """When it was last found to wait for its minute, under way already."""
         self._ended_at = now
         """When its last generation ended."""
         self._times = Timeline(self.plan.options.format, now)
@@ -137,7 +141,7 @@ class Speech:
 
     def __repr__(self) -> str:
         unread = f"{self._ledger.unread:.2f} s unread"
-        return f"<Speech s{self.number} {self.plan.adapter.name} {self.state.name} {unread}>"
+        return f"<Speech {self.number} {self.plan.adapter.name} {self.state.name} {unread}>"
 
     # --- what the caller does ---------------------------------------------------------------------
 
@@ -188,7 +192,7 @@ class Speech:
     def _writable(self, verb: str) -> bool:
         """Tell whether text still has a use; the other side may have ended the speech just now."""
         if self._ended:
-            msg = f"cannot {verb}: speech s{self.number} was ended"
+            msg = f"cannot {verb}: speech {self.number} was ended"
             raise LocalProtocolError(msg, phase="speak")
         if self.state is SpeechState.FAILED:
             raise self._told()
@@ -258,6 +262,24 @@ class Speech:
         """Say that nothing of it is played before it is all there; in vain if some was read."""
         self._collected = self._collected or self._ledger.read == 0
 
+    def collect_whole(self) -> None:
+        """
+        The same, where nothing may be missing at the beginning.
+
+        Raises:
+            LocalProtocolError: some of it was read.
+        """
+        # Who reads one that failed, or was interrupted, is told that.
+        gone = self.state in (SpeechState.FAILED, SpeechState.INTERRUPTED)
+        if self._ledger.read and not gone:
+            msg = (
+                f"cannot save: {self._ledger.read / self._byte_rate:.2f} s of the audio of speech "
+                f"{self.number} were read already, and the file would lack them; call save() in "
+                "place of reading, or write what you read to a file yourself"
+            )
+            raise LocalProtocolError(msg, phase="speak")
+        self.collect()
+
     def played(self, seconds: float) -> None:
         """Say that *seconds* of the speech have reached the ear."""
         self._ledger.played = max(self._ledger.played or 0.0, seconds)
@@ -312,7 +334,7 @@ class Speech:
                 if self._times.wanted_at is None:
                     self._times.wanted_at = now
                 # Between two generations it comes first: what was begun is not kept waiting.
-                self._pool.wait(self, now, first=self._times.seated_at is not None)
+                self._pool.wait(self, now, again=self._times.seated_at is not None)
             elif self._ended and self.state is SpeechState.WAITING:
                 self._step(SpeechInput.RECEIVE)
                 self._times.received_at = now
@@ -673,7 +695,7 @@ class Speech:
         else:
             self.not_before = now + (asked or 0.0)
         self._report("speech.retried", error=type(error).__name__, attempt=self._attempts_made)
-        self._pool.wait(self, now, first=True)
+        self._pool.wait(self, now, again=True)
 
     # --- after the first audio --------------------------------------------------------------------
 
@@ -783,27 +805,31 @@ class Speech:
             return None
         due = [] if self._total_due is None else [self._total_due]
         if self.waiting_since is not None:
-            due.append(self.waiting_since + self._pool.settings.pool.acquire_timeout)
+            since = max(self.waiting_since, self._rationed_at)
+            due.append(since + self._pool.settings.pool.acquire_timeout)
         return min(due, default=None)
 
     def expire(self, now: float) -> None:
         if self._total_due is not None and now >= self._total_due:
             self.fail(DeadlineExceeded(f"not done within the {self._total:g} s allowed"), now)
             return
-        timeout = self._pool.settings.pool.acquire_timeout
+        if self.under_way and self._pool.rations(self, now):
+            self._rationed_at = now  # what was begun does not end for a limit of ours
+            return
         # Dials that fail slowly take up all of that time before they are given up.
-        refused = self._pool.last_error(self.plan)
-        if refused is not None and (way := self._next_way(refused)) is not None:
-            self._move(way, None, refused, now)
+        reason = self._pool.last_error(self.plan) or self._out_of_patience()
+        if (way := self._next_way(reason)) is not None:
+            self._move(way, None, reason, now)
             return
         self._pool.counts.timeouts += 1
-        self.fail(
-            PoolTimeout(
-                f"no seat became free within {timeout:g} s ({self._pool.summary(self.plan)})",
-                phase="acquire",
-            ),
-            now,
-        )
+        self.fail(self._out_of_patience(), now)
+
+    def _out_of_patience(self) -> PoolTimeout:
+        """Return what it is told that has waited for a seat for long enough."""
+        timeout, bound = self._pool.settings.pool.acquire_timeout, self._pool.bound(self)
+        msg = f"no seat became free within {timeout:g} s"
+        msg += f"; the limit that kept it waiting: {bound}" if bound else ""
+        return PoolTimeout(f"{msg} ({self._pool.summary(self.plan)})", phase="acquire")
 
     # --- small things -----------------------------------------------------------------------------
 
