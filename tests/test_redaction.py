@@ -138,6 +138,10 @@ def test_every_spelling_is_masked(form: str, log: Kept) -> None:
         ),
         ({"proxy": "http://me:word@host:1"}, {"word", "bWU6d29yZA==", "of-the-client"}),
         ({"proxy": "http://host:1"}, {"of-the-client"}),
+        ({"proxy": "me:word@host:1"}, {"word", "bWU6d29yZA==", "of-the-client"}),
+        ({"proxy": "http://token@host:1"}, {"token", "dG9rZW46", "of-the-client"}),
+        ({"proxy": "http://tok%65n:@host:1"}, {"token", "tok%65n", "dG9rZW46", "of-the-client"}),
+        ({"base_url": "wss://token@host"}, {"token", "dG9rZW46", "of-the-client"}),
     ],
 )
 def test_what_a_client_carries(settings: dict, secrets: set[str]) -> None:
@@ -146,8 +150,11 @@ def test_what_a_client_carries(settings: dict, secrets: set[str]) -> None:
     assert KEY not in repr(client._engine.carried)
 
 
-def test_a_proxy_of_the_environment_is_carried_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "http://me:word@host:1")
+@pytest.mark.parametrize("url", ["http://me:word@host:1", "me:word@host:1"])
+def test_a_proxy_of_the_environment_is_carried_too(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("https_proxy", url)
     assert "word" in ttsmux.Client("xai", api_key=KEY)._engine.carried.secrets
 
 

@@ -30,6 +30,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from ._net import with_scheme
 from .errors import Error, chain_of, without_frames
 
 __all__ = ["LOGGERS", "MASK", "Carried", "install", "remove"]
@@ -363,13 +364,13 @@ def basic(user: str, password: str) -> str:
 
 
 def of_url(url: str | None) -> list[str]:
-    """Return the password in *url*, and what a header would have of it."""
+    """Return the password in *url*, or the user who needs none, and what a header has of them."""
     try:
-        parts = urllib.parse.urlsplit(url or "")
-        user, password = parts.username, parts.password
+        parts = urllib.parse.urlsplit(with_scheme(url or ""))
+        user, password = parts.username or "", parts.password or ""
     except ValueError:
         return []
-    if not password:
+    if not (secret := password or user):
         return []
-    plain = urllib.parse.unquote(password)
-    return [plain, password, basic(urllib.parse.unquote(user or ""), plain)]
+    unquote = urllib.parse.unquote
+    return [unquote(secret), secret, basic(unquote(user), unquote(password))]

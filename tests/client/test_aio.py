@@ -300,7 +300,7 @@ async def test_save_is_no_part_of_a_speech(sim: AsyncSimulator, tmp_path: Path) 
         await over.read()
         await saved.save(tmp_path / "good.wav")
         for speech in (begun, over, saved):
-            with pytest.raises(ttsmux.LocalProtocolError, match="cannot save: .* s of the audio"):
+            with pytest.raises(ttsmux.LocalProtocolError, match="cannot save: 0"):
                 await speech.save(tmp_path / "part.wav")
         assert await begun.read(), "the rest of it"
         assert await over.read() == await begun.read() == b""

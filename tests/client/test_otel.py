@@ -127,9 +127,11 @@ def test_a_speech_is_a_span() -> None:
         "gen_ai.output.type": "speech",
         "gen_ai.response.time_to_first_chunk": 0.5,
         "ttsmux.outcome": "completed",
+        "ttsmux.first_audio": 0.75,
         "ttsmux.ttfa": 0.5,
         "ttsmux.acquire": 0.25,
         "ttsmux.queue": 0.0,
+        "ttsmux.failed_dials": 0.0,
         "ttsmux.connect": 0.25,
         "ttsmux.setup": 0.0,
         "ttsmux.connection_reused": False,
@@ -150,7 +152,12 @@ def test_a_speech_is_a_span() -> None:
     }
     [event] = span.events
     assert event.name == "speech.first_audio"
-    assert event.attributes == {"ttsmux.speech": 1, "ttsmux.provider": "toy", "ttsmux.ttfa": 0.5}
+    assert event.attributes == {
+        "ttsmux.speech": 1,
+        "ttsmux.provider": "toy",
+        "ttsmux.first_audio": 0.75,
+        "ttsmux.ttfa": 0.5,
+    }
 
 
 def test_what_is_a_mapping_is_told_by_its_names() -> None:
@@ -286,6 +293,23 @@ def test_no_span_is_left_open() -> None:
     assert len(harness.ears.spans()) == 5 and not harness.observer._followed
 
 
+def test_the_wait_for_a_dial_that_failed_is_one_for_a_seat() -> None:
+    """And what came before the next one, as a provider asks for it."""
+    harness = Followed()
+    speech = harness.say_something()
+    harness.advance(0.25)
+    harness.refuse(harness.wires[0], 503, retry_after="2")
+    while len(harness.wires) < 2:
+        harness.until(harness.mux.deadline or 0.0)
+    waited = harness.now
+    assert waited >= 2.25
+    harness.advance(0.5)
+    harness.up()
+    harness.interrupt(speech)
+    [point] = harness.ears.histograms()["ttsmux.client.connection.wait_time"]
+    assert point.sum == pytest.approx(waited)
+
+
 def test_histograms() -> None:
     """By provider and model, in seconds, with bounds that fit them."""
     harness = Followed()
@@ -307,6 +331,7 @@ def test_histograms() -> None:
     assert sums == {
         DURATION: (2, 1.625),
         "gen_ai.client.operation.time_to_first_chunk": (1, 0.5),
+        "ttsmux.client.first_audio_time": (1, 0.75),
         "ttsmux.client.connection.wait_time": (2, 0.0),
         "ttsmux.client.connection.create_time": (1, 0.25),
         "ttsmux.client.audio.gap_time": (1, 0.25),

@@ -132,7 +132,7 @@ def test_save_is_no_part_of_a_speech(sim: AsyncSimulator, tmp_path: Path) -> Non
         over.read()
         saved.save(tmp_path / "good.wav")
         for speech in (begun, over, saved):
-            with pytest.raises(ttsmux.LocalProtocolError, match="cannot save: .* s of the audio"):
+            with pytest.raises(ttsmux.LocalProtocolError, match="cannot save: 0"):
                 speech.save(tmp_path / "part.wav")
         assert begun.read(), "the rest of it"
         assert over.read() == begun.read() == b""

@@ -381,12 +381,16 @@ class Full(Handler):
 
 def test_a_handler_of_logs_that_always_raises_ends_nothing() -> None:
     """Its fault is told to it, too; the speeches, and those who serve them, do not suffer."""
-    with Full() as handler, AsyncSimulator("xai", faults=["refuse@connect:1"]) as sim:
-        with threaded(sim.url, timeouts=DEADLINES) as client:
-            for _ in range(2):
-                assert client.speak("hello").read()
-                with pytest.raises(ttsmux.DeadlineExceeded):
-                    client.speak(deadline=0.05).read()
+    with (
+        Full() as handler,
+        AsyncSimulator("xai", faults=["refuse@connect:1"]) as sim,
+        threaded(sim.url, timeouts=DEADLINES) as client,
+    ):
+        for _ in range(2):
+            assert client.speak("hello").read()
+            with pytest.raises(ttsmux.DeadlineExceeded):
+                client.speak(deadline=0.05).read()
+        client.close()
     assert handler.heard.count("dial.failed") == 1
     assert handler.heard.count("speech.failed") == 2
     assert handler.heard.count("client.fault") == 3
@@ -395,12 +399,14 @@ def test_a_handler_of_logs_that_always_raises_ends_nothing() -> None:
 @pytest.mark.anyio
 async def test_a_handler_of_logs_that_always_raises_ends_nothing_in_tasks() -> None:
     with Full() as handler:
-        async with AsyncSimulator("xai", faults=["refuse@connect:1"]) as sim:
-            async with client_of(sim.url, timeouts=DEADLINES) as client:
-                for _ in range(2):
-                    assert await client.speak("hello").read()
-                    with pytest.raises(ttsmux.DeadlineExceeded):
-                        await client.speak(deadline=0.05).read()
+        async with (
+            AsyncSimulator("xai", faults=["refuse@connect:1"]) as sim,
+            client_of(sim.url, timeouts=DEADLINES) as client,
+        ):
+            for _ in range(2):
+                assert await client.speak("hello").read()
+                with pytest.raises(ttsmux.DeadlineExceeded):
+                    await client.speak(deadline=0.05).read()
     assert handler.heard.count("dial.failed") == 1
     assert handler.heard.count("speech.failed") == 2
     assert handler.heard.count("client.fault") == 3

@@ -1049,6 +1049,8 @@ class Caller:
         """When it has to be over."""
         self.waits_since: float | None = None
         """Since when it has waited for a seat, at the last look."""
+        self.rationed_at = 0.0
+        """When it last had to wait for its minute, under way already."""
         self.plan: Plan | None = None
         """Where it was to speak, at the last look."""
         self.left: dict[int, object] = {}
@@ -1189,7 +1191,10 @@ class Caller:
         speech, world = self.speech, self.world
         assert speech is not None, "it has begun"
         since = self.waits_since = speech.waiting_since
-        late = since is not None and world.now > since + world.patience
+        each = world.schedule.limits.requests_per_minute
+        if each is not None and speech.under_way and not world.may_speak(speech.plan):
+            self.rationed_at = world.now  # what has begun waits for its minute
+        late = since is not None and world.now > max(since, self.rationed_at) + world.patience
         if late or (self.due is not None and world.now > self.due):
             world.require(False, f"{speech!r} lives on after its time")
         if speech.plan is not self.plan:

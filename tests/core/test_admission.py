@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 import pytest
@@ -878,11 +878,14 @@ def test_another_route_is_taken_where_there_is_one() -> None:
     town.check()
 
 
-def one_at_once(other: Traits, **limits: int) -> Harness:
-    """Return a client with two providers, the first of which is busy with one speech."""
-    own = Route(adapter=Toy(shape=traits(MULTIPLEXED, ping=None)), limits=KeyLimits(**limits))
-    config = settings(min_idle=0, acquire_timeout=2.0, timeouts={"first_audio": 90.0, "gap": 90.0})
-    harness = Harness(config=config, routes=[own, Route(adapter=Toy(shape=other, line="other"))])
+IMPATIENT = settings(min_idle=0, acquire_timeout=2.0)
+
+
+def busy(limits: Mapping[str, int], *others: Route) -> Harness:
+    """Return a client that speaks already; with a seat to spare, where it may have only one."""
+    shape = QUIET if "connections" in limits else traits(MULTIPLEXED, ping=None)
+    own = Route(adapter=Toy(shape=shape), limits=KeyLimits(**limits))
+    harness = Harness(config=IMPATIENT, routes=[own, *others])
     harness.speak("Busy. ", end=False)
     harness.up()
     return harness
@@ -891,13 +894,7 @@ def one_at_once(other: Traits, **limits: int) -> Harness:
 @pytest.mark.parametrize("limit", ["connections", "generations"])
 def test_who_finds_no_room_in_time_goes_to_the_next_route(limit: str) -> None:
     """When its patience ends, not before: until then somebody may be done. Nothing timed out."""
-    own = traits(DISCARD, connections=1) if limit == "connections" else None
-    harness = one_at_once(QUIET, **{limit: 1})
-    if own is not None:
-        routes = [Route(adapter=Toy(shape=own)), Route(adapter=Toy(shape=QUIET, line="other"))]
-        harness = Harness(config=settings(min_idle=0, acquire_timeout=2.0), routes=routes)
-        harness.speak("Busy. ", end=False)
-        harness.up()
+    harness = busy({limit: 1}, Route(adapter=Toy(shape=QUIET, line="other")))
     harness.advance(0.5)
     speech = said(harness)
     harness.advance(1.999)
@@ -913,7 +910,8 @@ def test_who_finds_no_room_in_time_goes_to_the_next_route(limit: str) -> None:
 
 def test_who_finds_no_room_anywhere_waits_once_a_route() -> None:
     """It has as much patience with the next one, and then fails with what it was told there."""
-    harness = one_at_once(traits(QUIET, generations=1), generations=1)
+    other = Toy(shape=traits(QUIET, generations=1), line="other")
+    harness = busy({"generations": 1}, Route(adapter=other))
     harness.advance(0.5)
     first = said(harness)
     harness.advance(2.0)
@@ -929,13 +927,8 @@ def test_who_finds_no_room_anywhere_waits_once_a_route() -> None:
 
 def test_the_same_voice_over_http_is_no_way_round_a_limit() -> None:
     """A request counts against the same key."""
-    routes = [
-        Route(adapter=Toy(shape=QUIET), limits=KeyLimits(connections=1)),
-        Route(adapter=Toy(shape=REQUEST), limits=KeyLimits(connections=1), fallback_for=0),
-    ]
-    harness = Harness(config=settings(min_idle=0, acquire_timeout=2.0), routes=routes)
-    harness.speak("Busy. ", end=False)
-    harness.up()
+    stand_in = Route(adapter=Toy(shape=REQUEST), fallback_for=0, limits=KeyLimits(generations=1))
+    harness = busy({"generations": 1}, stand_in)
     speech = said(harness)
     harness.advance(2.0)
     assert isinstance(speech.error, PoolTimeout) and not harness.events("speech.rerouted")
@@ -951,11 +944,7 @@ def test_the_same_voice_over_http_is_no_way_round_a_limit() -> None:
 )
 def test_who_waits_in_vain_is_told_which_limit_it_was(limits: dict[str, int], told: str) -> None:
     """Not another one, of which there is plenty."""
-    shape = QUIET if "connections" in limits else traits(MULTIPLEXED, ping=None)
-    routes = [Route(adapter=Toy(shape=shape), limits=KeyLimits(**limits))]
-    harness = Harness(config=settings(min_idle=0, acquire_timeout=2.0), routes=routes)
-    harness.speak("Busy. ", end=False)
-    harness.up()
+    harness = busy(limits)
     speech = said(harness)
     harness.advance(2.0)
     with pytest.raises(PoolTimeout, match=rf"the limit that kept it waiting: {told} \("):
@@ -1092,6 +1081,24 @@ def test_what_is_under_way_has_all_of_its_time_after_its_minute() -> None:
     harness.until(69.0)  # it was last found to wait for its minute at 60
     assert speech.state is SpeechState.WAITING and len(harness.dials()) == 3
     harness.until(70.0)
+    assert isinstance(speech.error, PoolTimeout)
+
+
+def test_what_is_under_way_waits_no_longer_than_ever_where_no_minute_counts() -> None:
+    """There is no room for it, for another voice speaks all the time."""
+    shape = traits(SEQUENTIAL, input=Input.WHOLE, max_text=20, ping=None)
+    harness = Harness(shape, settings(min_idle=0, max_size=1))
+    speech = said(harness, "The first one. And the second one. ")
+    harness.up()
+    harness.audio(speech)
+    harness.done(speech)
+    harness.audio(speech)
+    other = harness.ask(line="other")
+    harness.drop(harness.on(speech))
+    assert speech.under_way and speech.state is SpeechState.WAITING
+    harness.until(9.99)
+    assert not speech.over and not other.over
+    harness.until(10.0)
     assert isinstance(speech.error, PoolTimeout)
 
 

@@ -174,6 +174,54 @@ def test_retry_after_is_waited_for(status: int) -> None:
     assert first.generation is not None and second.generation is not None
 
 
+def test_what_was_never_sent_counts_for_nothing() -> None:
+    """No connection came about: no text left, and no provider was waited for."""
+    harness = requests(settings(min_idle=0, retry={"attempts": 3}))
+    speech, conn = sent(harness)
+    assert speech.metrics().characters == 6
+    harness.advance(0.25)
+    refuse(harness, conn, None)
+    assert (speech.metrics().characters, speech.metrics().characters_wasted) == (0, 0)
+    pass_time(harness, 1.0)
+    assert speech.metrics().characters == 6
+    refuse(harness, harness.on(speech), None)
+    pass_time(harness, 1.0)
+    refuse(harness, harness.on(speech), None)
+    assert speech.error is not None
+    metrics = speech.metrics()
+    assert (metrics.characters, metrics.characters_wasted, metrics.attempts) == (0, 0, 3)
+    told = speech.explain(harness.now)
+    assert "\nretries  " in told and "\nprovider  " not in told
+
+
+def test_what_was_sent_and_not_answered_counts() -> None:
+    """The provider may have read it."""
+    harness = requests(settings(min_idle=0, retry={"attempts": 1}))
+    speech, conn = sent(harness)
+    harness.advance(0.25)
+    fault = DialFailure(error=ConnectError("no answer"), sent=True)
+    harness.mux.lost(conn, fault, harness.now)
+    harness.collect()
+    assert (speech.metrics().characters, speech.metrics().characters_wasted) == (6, 6)
+    told = speech.explain(harness.now)
+    assert "\nprovider  " in told and "\nretries  " not in told
+
+
+def test_a_sentence_that_was_not_sent_takes_nothing_from_those_before_it() -> None:
+    harness = requests()
+    speech = harness.speak("One. Two.")
+    harness.up()
+    answer(harness, harness.on(speech), b"\1\2", b"")
+    harness.up()
+    refuse(harness, harness.on(speech), None)
+    assert 0 < speech.metrics().characters < len("One. Two.")
+    pass_time(harness, 2.0)
+    answer(harness, harness.on(speech), b"\1\2", b"")
+    harness.finish(speech)
+    metrics = speech.metrics()
+    assert (metrics.characters, metrics.characters_wasted) == (len("One. Two."), 0)
+
+
 def test_attempts_are_counted() -> None:
     """What stays refused fails the speech, with the provider's own error."""
     harness = requests(settings(min_idle=0, retry={"attempts": 2}))

@@ -384,7 +384,7 @@ def test_a_circuit_that_opens_meanwhile_is_told_to_who_waits() -> None:
 
 
 def test_it_is_heeded_for_all_voices() -> None:
-    """And for connections of another's that were lost meanwhile: none is dialled before its time."""
+    """Also for one whose connection was lost meanwhile: nothing is dialled before its time."""
     h = client()
     h.prewarm(1, voice="anna")
     h.up()

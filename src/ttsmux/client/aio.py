@@ -478,7 +478,7 @@ class AsyncSpeech:
     @property
     def metrics(self) -> Metrics:
         """What it took so far."""
-        return self._engine.look(self._core.metrics)
+        return self._engine.look(self._core.metrics, self._engine.now())
 
     def explain(self) -> str:
         """Say where its time went so far: a waterfall as text, with no word of what it says."""

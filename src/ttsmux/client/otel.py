@@ -68,6 +68,10 @@ _HISTOGRAMS: Mapping[str, tuple[str, Sequence[float]]] = {
         "What a speech waited for a seat, without the dial of its connection.",
         _SHORT,
     ),
+    "ttsmux.client.first_audio_time": (
+        "From speak() to the first audio in the caller's hand.",
+        _SHORT,
+    ),
     "ttsmux.client.connection.create_time": ("From dialling to ready.", _SHORT),
     "ttsmux.client.audio.gap_time": (
         "How long somebody who plays a speech as it comes would have run dry.",
@@ -292,7 +296,10 @@ class Observer:
         record = instruments.record
         record(_DURATION, metrics.total, about)
         record("gen_ai.client.operation.time_to_first_chunk", metrics.ttfa, about)
-        record("ttsmux.client.connection.wait_time", metrics.queue, about)
+        record("ttsmux.client.first_audio_time", metrics.first_audio, about)
+        if metrics.queue is not None and metrics.failed_dials is not None:
+            waited = metrics.queue + metrics.failed_dials
+            record("ttsmux.client.connection.wait_time", waited, about)
         if metrics.audio_bytes:
             record("ttsmux.client.audio.gap_time", metrics.gap_seconds, about)
 

@@ -342,6 +342,8 @@ class Connection:
         if self.opened_at is not None and resting and now >= self.opened_at + _VINTAGE:
             self._pool.aged(self, now, said=False)
         busy = bool(self.live)
+        # Of a request, which connects by itself: else it comes by `dial_failed`.
+        unsent = isinstance(fault, DialFailure) and fault.status is None and not fault.sent
         if isinstance(fault, Error):
             error = fault
         else:
@@ -366,7 +368,7 @@ class Connection:
         for gen in list(self.generations.values()):
             # It crossed the end of a connection that had been lying idle: the request was not read.
             free = granted or (gen.unseen and gen.rested)
-            self._drop(gen, error, now, free=free, bill=self.bill)
+            self._drop(gen, error, now, free=free, unsent=unsent, bill=self.bill)
 
     def answered(self, headers: Mapping[str, str], now: float) -> None:
         self.heard_at = now
@@ -637,6 +639,7 @@ class Connection:
         now: float,
         *,
         free: bool = False,
+        unsent: bool = False,
         bill: Bill | None = None,
     ) -> None:
         """*gen* is over without its end; if somebody still listens, tell the speech."""
@@ -644,7 +647,7 @@ class Connection:
         live = gen.state in LIVE
         self._free(gen, GenerationInput.DROP, now)
         if speech is not None and live:
-            speech.generation_failed(error.copy(), now, free=free, bill=bill)
+            speech.generation_failed(error.copy(), now, free=free, unsent=unsent, bill=bill)
 
     def _free(self, gen: LiveGeneration, input: GenerationInput, now: float) -> None:
         """Forget *gen*: the provider, or the wire, is done with it."""

@@ -28,8 +28,9 @@ class LiveGeneration(Generation):
     """What the provider counts: born with its first frame, gone when the provider let go."""
 
     __slots__ = (
-        "_first_audio_at", "_owed_since", "aligner", "base", "began", "conn", "doubted", "due", "fresh",
-        "last_frame", "last_sent", "payer", "rested", "segments", "speech", "state", "unseen",
+        "_first_audio_at", "_owed_since", "aligner", "base", "began", "conn", "doubted", "due",
+        "fresh", "last_frame", "last_sent", "payer", "rested", "segments", "speech", "state",
+        "unseen",
     )  # fmt: skip
 
     def __init__(self, id: str, conn: Connection, speech: Speech, now: float) -> None:

@@ -74,7 +74,7 @@ class Lane:
         self.rests_until = now
         """Until when its own dials that failed keep it from dialling."""
         self.awaits_key = False
-        """Whether its key was refused, and another voice's dial finds out whether a fresh one is."""
+        """Whether its key was refused, and another voice's dial finds out about a fresh one."""
         self.spares_from = now
         """When spares are dialled again after a loss, or after failures."""
         self.paid = 0

@@ -32,6 +32,10 @@ from .stats import PoolStats
 if TYPE_CHECKING:
     from random import Random
 
+# What a call takes beside the options of a provider, as a shell has it.
+_OF_A_SPEECH = {"deadline": "deadline=", "timeout": "deadline="}
+_OF_A_PREWARM = {"n": "n=", "timeout": "timeout="}
+
 
 class Mux:
     """The client's brain. `now` is seconds on one monotonic clock throughout."""
@@ -96,7 +100,7 @@ class Mux:
         self._pool.admit(self._plain[0])
         plans = list(self._plain)
         if overrides:
-            plans[0] = Plan.make(self._routes[0], 0, overrides)
+            plans[0] = Plan.make(self._routes[0], 0, overrides, _OF_A_SPEECH)
         self._count += 1
         total = self._pool.settings.timeouts.total if total is None else total
         speech = Speech(self._count, plans, self._pool, total, now)
@@ -161,7 +165,9 @@ class Mux:
     ) -> Prewarm:
         """Have *n* connections ready, and the spares behind them; `read` the ticket to wait."""
         self._pool.check_open()
-        plan = Plan.make(self._routes[0], 0, overrides) if overrides else self._plain[0]
+        plan = self._plain[0]
+        if overrides:
+            plan = Plan.make(self._routes[0], 0, overrides, _OF_A_PREWARM)
         ticket = self._pool.prewarm(plan, n, now + timeout, now)
         self._settle(now)
         return ticket

@@ -543,7 +543,7 @@ class Pool:
             self.counts.refused += gone
 
     def failures(self, plan: Plan) -> int:
-        """Return how many dials for *plan* have failed since one worked; several at once are one."""
+        """Return how many dials for *plan* failed since one worked; several at once are one."""
         lane = self.lanes.get(plan.key)
         return 0 if lane is None else lane.failures
 

@@ -312,7 +312,8 @@ class Speech:
         self._ledger.read += len(chunk.data)
         if self._times.heard_at is None:
             self._times.heard_at = now
-            self._report("speech.first_audio", ttfa=self._times.ttfa)
+            times = self._times
+            self._report("speech.first_audio", first_audio=times.first_audio, ttfa=times.ttfa)
         if self._paused and self._ledger.unread < _RESUME_AT:
             self._paused = False
             self.pump(now)
@@ -511,7 +512,13 @@ class Speech:
             self.pump(now)
 
     def generation_failed(
-        self, error: Error, now: float, *, free: bool = False, bill: Bill | None = None
+        self,
+        error: Error,
+        now: float,
+        *,
+        free: bool = False,
+        unsent: bool = False,
+        bill: Bill | None = None,
     ) -> None:
         """
         Its generation failed: begin it again if nobody heard any of it, else fail.
@@ -519,6 +526,7 @@ class Speech:
         Args:
             free: the attempt does not count: the request never reached the provider, or the key
                 was old.
+            unsent: nothing of it has left us.
             bill: what beginning again is paid with, if the same has failed other speeches too.
         """
         gen = self.generation
@@ -528,6 +536,8 @@ class Speech:
             return
         self.generation = None
         self._going_well = False
+        if unsent:
+            self._characters = self._times.unreached()
         # Free attempts are bounded too: as many stale sockets as a pool can hold.
         free = free and self._free_tries < self._pool.settings.pool.max_size
         self._free_tries += free
@@ -833,17 +843,20 @@ class Speech:
 
     # --- small things -----------------------------------------------------------------------------
 
-    def metrics(self) -> Metrics:
+    def metrics(self, now: float | None = None) -> Metrics:
+        """Say what it took; until *now*, if it still goes on."""
         times, delivered = self._times, self._delivered_characters()
         return Metrics(
+            first_audio=times.first_audio,
             ttfa=times.ttfa,
             acquire=times.acquire,
             queue=times.queue,
+            failed_dials=times.failed_dials,
             connect=times.connect,
             setup=times.setup,
             dial_parts=dict(times.parts),
             connection_reused=times.reused,
-            text_wait=times.text_wait,
+            text_wait=times.text_wait + (0.0 if now is None else self._pausing(now)),
             leading_silence=times.leading_silence,
             gaps=times.gaps,
             gap_seconds=times.gap_seconds,
@@ -879,7 +892,15 @@ class Speech:
         state = self.state.value
         if self.error is not None:
             state += f" ({type(self.error).__name__})"  # its words may be long, and are elsewhere
-        return explain(name, state, self._times, self.metrics(), now)
+        pausing = self._pausing(now)
+        return explain(name, state, self._times, self.metrics(now), pausing, now)
+
+    def _pausing(self, now: float) -> float:
+        """Return for how long it has missed text that is yet to come."""
+        owed = self.generation is not None and self.generation.owes
+        if self.over or self._ended or owed or not self._idle:
+            return 0.0
+        return self._times.pausing(now)
 
     def _summary(self, now: float) -> dict[str, object]:
         """Return what the log has of a speech that ends *now*."""
@@ -889,7 +910,9 @@ class Speech:
             "seconds": times.total,
             "attempts": self._attempts,
             "queue": times.queue,
+            "failed_dials": times.failed_dials,
             "connect": times.connect,
+            "first_audio": times.first_audio,
             "ttfa": times.ttfa,
             "text_wait": times.text_wait,
             "audio_seconds": self._ledger.read / self._byte_rate,

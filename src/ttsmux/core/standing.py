@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """What the dials of one route have come to know. Books without decisions: the pool keeps them."""
+    """What the dials of a route have come to know. Books without decisions: the pool keeps them."""
 
     def __init__(self) -> None:
         self.asked_until = float("-inf")
@@ -37,7 +37,7 @@ class Standing:
         self._last_with_old_key = 0
         """The number of the last connection that was dialled before a fresh key was asked for."""
 
-    # --- dials -------------------------------------------------------------------------------------
+    # --- dials ------------------------------------------------------------------------------------
 
     def asks(self, error: Error, now: float) -> bool:
         """Note for how long *error* asks; tell whether that is longer than was known."""
