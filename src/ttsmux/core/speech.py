@@ -640,7 +640,7 @@ class Speech:
         return True
 
     def discouraged(self, error: Error, now: float) -> None:
-        """Nothing is dialled for it for a moment, and dials have failed with *error* for a while."""
+        """Nothing is dialled for it for a moment: dials have failed for a while, with *error*."""
         if (way := self._next_way(error, lambda way: self._pool.ready(way, now))) is not None:
             self._pool.denied(self)
             self._move(way, None, error, now)
