@@ -152,7 +152,8 @@ class PoolLimits:
     """
     acquire_timeout: float = attrs.field(default=10.0, validator=_seconds)
     """
-    Seconds a speech with text to send waits for a seat, else `PoolTimeout`. Once it has failed for
+    Seconds a speech with text to send waits for a seat on one route, else it goes to the next, if
+    there is one that may help, or fails with `PoolTimeout`. Once it has failed for
     so long, without any audio, it is not tried again. One that has begun waits for longer where its
     key allows no more requests within a minute.
     """

@@ -354,14 +354,14 @@ class Admission:
         Args:
             conn: what is kept for who asks, if anything.
         """
-        desk, traits = self.desk(lane.plan), lane.plan.traits
-        if desk is None or not (lane in desk.refused if conn is None else conn in desk.kept):
+        desk, most = self.desk(lane.plan), lane.plan.traits.generations
+        if desk is None or most is None:
             return None
-        most, each = traits.generations, traits.requests_per_minute
+        waits = lane in desk.refused if conn is None else conn in desk.kept
         _, speaking = desk.member.quota.held
-        if most is not None and (each is None or speaking >= most):
-            return f"generations of the key, {speaking} of at most {most}"
-        return f"requests of the key, at most {each} a minute"
+        # Else it is its minute, for which who would wait too long is not let wait.
+        full = waits and speaking >= most
+        return f"generations of the key, {speaking} of at most {most}" if full else None
 
     def taken(self, plan: Plan, mine: int) -> str:
         """Say how many connections there are of a key that may have no more; *mine* at least."""
