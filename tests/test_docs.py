@@ -27,6 +27,7 @@ PAGES = (
     "pool.md",
     "failover.md",
     "networks.md",
+    "shutdown.md",
 )
 PROGRAMS = [
     pytest.param(found[1], id=f"{page}-{number}")

@@ -138,6 +138,10 @@ def test_every_spelling_is_masked(form: str, log: Kept) -> None:
         ),
         ({"proxy": "http://me:word@host:1"}, {"word", "bWU6d29yZA==", "of-the-client"}),
         ({"proxy": "http://host:1"}, {"of-the-client"}),
+        ({"proxy": "me:word@host:1"}, {"word", "bWU6d29yZA==", "of-the-client"}),
+        ({"proxy": "http://token@host:1"}, {"token", "dG9rZW46", "of-the-client"}),
+        ({"proxy": "http://tok%65n:@host:1"}, {"token", "tok%65n", "dG9rZW46", "of-the-client"}),
+        ({"base_url": "wss://token@host"}, {"token", "dG9rZW46", "of-the-client"}),
     ],
 )
 def test_what_a_client_carries(settings: dict, secrets: set[str]) -> None:
@@ -146,8 +150,11 @@ def test_what_a_client_carries(settings: dict, secrets: set[str]) -> None:
     assert KEY not in repr(client._engine.carried)
 
 
-def test_a_proxy_of_the_environment_is_carried_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "http://me:word@host:1")
+@pytest.mark.parametrize("url", ["http://me:word@host:1", "me:word@host:1"])
+def test_a_proxy_of_the_environment_is_carried_too(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("https_proxy", url)
     assert "word" in ttsmux.Client("xai", api_key=KEY)._engine.carried.secrets
 
 
@@ -469,6 +476,218 @@ def test_who_carries_nothing_changes_nothing() -> None:
         raise RemoteProtocolError("unreadable")
     Carried().clean(caught.value)
     assert caught.value.__traceback__ is not None
+
+
+# --- how much is looked through -------------------------------------------------------------------
+
+
+def with_context(exc: BaseException, context: BaseException) -> BaseException:
+    exc.__context__ = context
+    return exc
+
+
+def unreadable(theirs: BaseException) -> Error:
+    error = with_cause(RemoteProtocolError("unreadable"), theirs)
+    assert isinstance(error, Error)
+    return error
+
+
+def undecodable(data: bytes) -> UnicodeDecodeError:
+    return UnicodeDecodeError("utf-8", data, 0, 1, "invalid start byte")
+
+
+def holding(value: object) -> ValueError:
+    exc = ValueError("well")
+    exc.document = value  # type: ignore[attr-defined]
+    return exc
+
+
+def noted(note: str) -> Error:
+    error = ConnectionLost("well")
+    error.add_note(note)
+    return error
+
+
+def detailed(value: object) -> Error:
+    error = ConnectionLost("well")
+    error.details = value  # type: ignore[attr-defined]
+    return error
+
+
+def chained(count: int) -> BaseException:
+    """Return an exception that many led to, the first of which has the key."""
+    exc: BaseException = LookupError(KEY)
+    for number in range(count):
+        exc = with_context(ValueError(f"number {number}"), exc)
+    return exc
+
+
+LARGE: dict[str, Callable[[int], Error]] = {
+    "a sentence": lambda size: ConnectionLost("x" * size),
+    "a sentence of beginnings": lambda size: ConnectionLost(KEY[:7] * (size // 7)),
+    "a sentence of keys": lambda size: ConnectionLost(KEY * (size // len(KEY))),
+    "a sentence of gaps": lambda size: ConnectionLost("cana..." * (size // 7)),
+    "an attribute": lambda size: ConnectionLost("well", reason="x" * size),
+    "bytes": lambda size: detailed(b"x" * size),
+    "a list": lambda size: detailed(["x"] * size),
+    "a mapping": lambda size: detailed({"sent": dict.fromkeys(range(size), "x")}),
+    "a note": lambda size: noted("x" * size),
+    "a cause": lambda size: unreadable(ValueError("x" * size)),
+    "a cause of two": lambda size: unreadable(ValueError("well", "x" * size)),
+    "a cause that holds it": lambda size: unreadable(holding("x" * size)),
+    "a message that is no text": lambda size: unreadable(undecodable(b"\x80" * size)),
+    "what is in a group": lambda size: unreadable(
+        ExceptionGroup("several", [undecodable(b"\x80" * size)])
+    ),
+}
+
+
+def work_of(error: Error) -> int:
+    """Return how many calls it takes to clean *error*."""
+    carried, calls = Carried([KEY]), 0
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    before = sys.getprofile()
+    gc.disable()  # what is collected meanwhile may call something
+    sys.setprofile(count)
+    try:
+        carried.clean(error)
+    finally:
+        sys.setprofile(before)
+        gc.enable()
+    return calls
+
+
+@pytest.mark.parametrize("what", LARGE)
+def test_how_long_a_peers_words_are_makes_no_work(what: str) -> None:
+    """It is done on the event loop, and a message may have millions of characters."""
+    make = LARGE[what]
+    assert work_of(make(100_000)) < 2 * work_of(make(10_000))
+
+
+@pytest.mark.parametrize("what", LARGE)
+def test_no_more_is_kept_than_was_looked_through(what: str) -> None:
+    error = LARGE[what](100_000)
+    cleaned(error)
+    kept = "".join([str(error), repr(error), repr(vars(error)), repr(error.__cause__)])
+    assert len(kept) < 20_000
+    assert KEY not in kept
+    once = (str(error), error.args, repr(vars(error)))
+    cleaned(error)
+    assert (str(error), error.args, repr(vars(error))) == once, "and cleaning it again is the same"
+
+
+class Weighty(bytes):
+    """A message of which nobody is to make a repr, which may take four times its size."""
+
+    asked = 0
+
+    def __repr__(self) -> str:
+        Weighty.asked += 1
+        return "b''"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda data: unreadable(undecodable(data)),
+        lambda data: unreadable(ValueError("well", data)),
+        lambda data: unreadable(ValueError(data)),
+        lambda data: unreadable(KeyError((data,))),
+        lambda data: unreadable(holding({"sent": [data]})),
+        lambda data: unreadable(ExceptionGroup("several", [with_cause(Mute(), undecodable(data))])),
+        detailed,
+        lambda data: detailed({"sent": [data]}),
+    ],
+)
+def test_no_repr_is_made_of_a_long_message(
+    make: Callable[[bytes], Error], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Weighty, "asked", 0)
+    cleaned(make(Weighty(b"\x80" * 10_000)))
+    assert not Weighty.asked
+    cleaned(make(Weighty(b"\x80" * 10)))
+    assert Weighty.asked, "else it is not there"
+
+
+@pytest.mark.parametrize("filled", ["-", f"{KEY} ", "... "])
+def test_a_key_at_the_cut_is_not_half_shown(filled: str) -> None:
+    """Nor is one behind it that the cut would be before, if others were not masked."""
+    parts = {KEY[i : i + 4] for i in range(len(KEY) - 3)}
+    for before in range(redaction._LONGEST - 40, redaction._LONGEST + 10, 2):
+        start = (filled * (before // len(filled))).ljust(before, "-")
+        for key in (KEY, f"...{KEY[10:]}", f"{KEY[:30]}..."):
+            for behind in ("", "-" * 10_000):
+                found = cleaned(ConnectionLost(f"{start}{key}{behind}"))
+                assert not [part for part in parts if part in found], found[-100:]
+                assert len(found) <= redaction._LONGEST + 1
+
+
+def test_words_are_not_cut_that_have_just_the_length() -> None:
+    longest = "x" * redaction._LONGEST
+    assert cleaned(ConnectionLost(longest)) == longest
+    assert cleaned(ConnectionLost(longest + "y")) == longest + "…"
+    assert cleaned(ConnectionLost(KEY + longest[: 3 - len(MASK)])) == MASK
+
+
+def test_of_a_long_message_it_is_still_told_what_was_wrong_with_it() -> None:
+    """It is no cause any more, for it may have a key in it where nobody looks."""
+    theirs = undecodable(b"\x80" * 10_000 + KEY.encode())
+    error = unreadable(theirs)
+    cleaned(error)
+    assert error.__cause__ is None
+    (note,) = error.__notes__
+    assert note.startswith("it came of UnicodeDecodeError: 'utf-8' codec can't decode byte 0x80")
+    assert theirs.object.endswith(KEY.encode())
+
+
+@pytest.mark.parametrize("count", [5, 50])
+def test_a_key_is_found_at_the_end_of_many_causes(count: int) -> None:
+    """Or all of them are left out."""
+    error = unreadable(chained(count))
+    cleaned(error)
+    assert error.__cause__ is None
+    assert error.__notes__ == [f"it came of ValueError: number {count - 1}"]
+
+
+class Unfriendly(dict[str, str]):
+    def values(self) -> Any:
+        raise RuntimeError("not now")
+
+
+def endless() -> list[object]:
+    found: list[object] = [KEY]
+    found.append(found)
+    return found
+
+
+def deep() -> list[object]:
+    found: list[object] = [KEY]
+    for _ in range(10_000):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize("make", [lambda: Unfriendly(key=KEY), endless, deep])
+def test_what_cannot_be_gone_through_is_left_out(make: Callable[[], object]) -> None:
+    """What an adapter puts into its errors must not break the step that tells of them."""
+    value = make()
+    error, other = detailed(value), unreadable(holding(value))
+    cleaned(error)
+    cleaned(other)
+    assert vars(error)["details"] == f"<{type(value).__name__}>"
+    assert other.__cause__ is None
+
+
+def test_capitals_make_no_difference_in_length() -> None:
+    """Nor does it matter what a letter is beside; both are so for all of them but one each."""
+    text = "".join(map(chr, range(0x1F000))) + "ΑΣ ΑΣΑ Σ İİ"
+    assert redaction._folded(text) == "".join(
+        low if len(low := char.lower()) == 1 else char for char in text
+    )
 
 
 # --- in the middle of everything ------------------------------------------------------------------

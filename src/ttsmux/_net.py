@@ -35,6 +35,11 @@ def is_loopback(host: str | None) -> bool:
     return (mapped or address).is_loopback
 
 
+def with_scheme(url: str) -> str:
+    """Return the URL of a proxy in full: many write no more than host and port."""
+    return url if "://" in url else f"http://{url}"
+
+
 def has_blanks(url: str) -> bool:
     """Return whether *url* has a space or a control character; some parsers drop those unsaid."""
     return _BLANK.search(url) is not None

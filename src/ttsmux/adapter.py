@@ -449,12 +449,14 @@ class DialFailure:
         headers: of that answer, names in lower case.
         body: of that answer, its beginning.
         error: what went wrong where there was no answer.
+        sent: whether it was a request, and some of it had gone out.
     """
 
     status: int | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     body: str = attrs.field(default="", repr=False)
     error: Error | None = None
+    sent: bool = False
 
 
 @attrs.frozen
@@ -482,6 +484,12 @@ class Scope(enum.Enum):
     """That generation; the connection takes nothing new and closes after its others."""
     CONNECTION = "connection"
     """Everything on the connection."""
+    AGE = "age"
+    """
+    Everything on the connection, which has grown too old, and so have the idle ones of its age:
+    those are given up as well. What was not heard is begun again at once, as if it had not been
+    sent; if the connection is a minute old at least, else it is an error like any other.
+    """
 
 
 @attrs.frozen

@@ -53,6 +53,7 @@ missing or can be none is an `AuthError`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Self, TypeVar
 
 import attrs
@@ -352,13 +353,8 @@ class ForkedProcess(Error):
     """A client made before `fork()` cannot be used after it; make a new one in the child."""
 
 
-def without_frames(exc: _E) -> _E:
-    """
-    Return *exc* without tracebacks, its own and those of all that led to it.
-
-    For what comes out of a dial: error reports print the variables of frames, and there the key is
-    one of them.
-    """
+def chain_of(exc: BaseException) -> Iterator[BaseException]:
+    """Go through *exc* and all that led to it, each once."""
     todo: list[BaseException | None] = [exc]
     seen: set[int] = set()
     while todo:
@@ -366,10 +362,21 @@ def without_frames(exc: _E) -> _E:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        one.__traceback__ = None
+        yield one
         todo += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
             todo += one.exceptions
+
+
+def without_frames(exc: _E) -> _E:
+    """
+    Return *exc* without tracebacks, its own and those of all that led to it.
+
+    For what comes out of a dial: error reports print the variables of frames, and there the key is
+    one of them.
+    """
+    for one in chain_of(exc):
+        one.__traceback__ = None
     return exc
 
 

@@ -23,13 +23,15 @@ import base64
 import itertools
 import json
 import logging
+import re
 import traceback
 import urllib.parse
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from .errors import Error, without_frames
+from ._net import with_scheme
+from .errors import Error, chain_of, without_frames
 
 __all__ = ["LOGGERS", "MASK", "Carried", "install", "remove"]
 
@@ -56,6 +58,15 @@ _CUT = 8
 Characters of the beginning of a secret that are masked in a peer's words without the rest of it.
 Those words are cut off at some length, and a secret may be in the middle of it.
 """
+_LONGEST = 4096
+"""
+Characters of anything that are looked through, and kept, in an error that came of a peer's words.
+
+A message may have millions, an exception may carry all of it, and this happens on the event loop.
+"""
+_MOST = 32
+"""The same for exceptions that led to one, and for notes."""
+_NOTES = "__notes__"
 _OURS = frozenset({"provider", "phase"})
 """Attributes of an error that no peer has a say in."""
 _FETCHED = 8
@@ -94,9 +105,10 @@ class Carried:
         """
         Mask what this client carries in *error*, and in those of ours that led to it.
 
-        That is in its sentence, its arguments and its attributes. An exception of somebody else's
-        is not changed: one that shows a secret is left out of the chain, and what it says becomes a
-        note. None keeps its traceback, for the peer's message is in the variables of the frames.
+        That is in its sentence, its arguments and its attributes, which are cut off where they are
+        long. An exception of somebody else's is not changed: one that shows a secret, or too much
+        to look for one, is left out of the chain, and what it says becomes a note. None keeps its
+        traceback, for the peer's message is in the variables of the frames.
         """
         if forms := _forms_of(self.secrets):
             _Cleaner(forms).clean(without_frames(error))
@@ -114,66 +126,79 @@ class _Cleaner:
         for form in seen:
             if len(form) >= _SHORTEST:
                 self._begun.setdefault(form[:_SHORTEST], []).append(form)
+        self._beginning = re.compile("|".join(map(re.escape, sorted(self._begun))))
+        self._longest = max(map(len, seen))
 
     def clean(self, error: Error) -> None:
         if id(error) in self._seen:
             return
         self._seen.add(id(error))
         held = vars(error)
-        held.update({name: self._clean(held[name]) for name in held.keys() - _OURS})
+        held.update({name: self._clean(held[name]) for name in held.keys() - _OURS - {_NOTES}})
+        if isinstance(notes := held.get(_NOTES), list):
+            held[_NOTES] = [self._clean(note) for note in notes[:_MOST]]
         error.args = tuple(self._clean(value) for value in error.args)
         for link in ("__context__", "__cause__"):  # in this order: a cause hides the other one
             led = getattr(error, link)
             if isinstance(led, Error):
                 self.clean(led)
-            elif led is not None and self._shows(led, set()):
+            elif led is not None and self._shows(led):
                 setattr(error, link, None)
-                note = f"it came of {type(led).__name__}: {self._masked(_said(led))}"
-                if note not in getattr(error, "__notes__", ()):
+                note = self._masked(f"it came of {type(led).__name__}: {_said(led)}")
+                if note not in getattr(error, _NOTES, ()):
                     error.add_note(note)
 
     def _clean(self, value: object) -> object:
         if isinstance(value, str):
             return self._masked(value)
-        if isinstance(value, list):  # of notes
-            return [self._clean(one) for one in value]
+        if _is_long(value):
+            return f"<{type(value).__name__}>"
         masked = self._masked(shown := _repr(value))
         return value if masked == shown else masked
 
-    def _shows(self, exc: BaseException, seen: set[int]) -> bool:
-        """Return whether *exc*, or what led to it, has a secret in it."""
-        if id(exc) in seen:
-            return False
-        seen.add(id(exc))
-        if any(self._masked(told) != told for told in (_said(exc), _repr(exc), _repr(vars(exc)))):
-            return True
-        led: list[BaseException | None] = [exc.__cause__, exc.__context__]
-        if isinstance(exc, BaseExceptionGroup):
-            led += exc.exceptions
-        return any(one is not None and self._shows(one, seen) for one in led)
+    def _shows(self, exc: BaseException) -> bool:
+        """Return whether *exc*, or what led to it, has a secret in it, or too much to tell."""
+        led = list(itertools.islice(chain_of(exc), _MOST + 1))
+        if len(led) > _MOST or any(_is_long((one.args, vars(one))) for one in led):
+            return True  # before anybody makes a repr of that
+        told = (say(one) for one in led for say in (_said, _repr, _repr_of_attributes))
+        return any(self._masked(text) != text for text in told)
 
     def _masked(self, text: str) -> str:
-        """Mask each part of *text* that is a secret or begins one, in capitals or not."""
-        low, found, i = _folded(text), [], 0
-        while i < len(text):
-            forms = self._begun.get(low[i : i + _SHORTEST], ())
-            size = max((self._size(low, i, form) for form in forms), default=0)
-            found.append(MASK if size else text[i])
+        """Mask each part of *text* that is a secret or begins one, in capitals or not; cut it."""
+        part = text[: _LONGEST + self._longest]
+        low, found, i, done = _folded(part), [], 0, 0
+        while match := self._beginning.search(low, i):
+            i = match.start()
+            if size := max(self._size(low, i, form) for form in self._begun[match.group()]):
+                found += [part[done:i], MASK]
+                done = i + size
             i += size or 1
-        masked = "".join(found)
-        return _masked_beside_gaps(masked, self._forms) if _GAP in masked else masked
+        masked = "".join([*found, part[done:]])
+        if _GAP in masked:
+            masked = _masked_beside_gaps(masked, self._forms)
+        if len(part) < len(text):
+            masked = masked[: -self._longest]  # where a secret may begin that does not end there
+        elif len(masked) <= _LONGEST:
+            return masked
+        return masked[:_LONGEST] + "…"
 
     def _size(self, low: str, i: int, form: str) -> int:
-        same = itertools.takewhile(
-            lambda both: both[0] == both[1], zip(low[i:], form, strict=False)
-        )
-        size = sum(1 for _ in same)
-        return size if size >= min(len(form), _CUT) else 0
+        """Return how many characters of *form* are at *i*: all, or enough to be its beginning."""
+        if low.startswith(form, i):
+            return len(form)
+        if not low.startswith(form[:_CUT], i):
+            return 0
+        size, there = _CUT, low[i : i + len(form)]
+        while there[:size] == form[:size]:
+            size += 1
+        return size - 1
 
 
 def _folded(text: str) -> str:
-    """Return *text* without capitals, as long as it was."""
-    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+    """Return *text* without capitals, as long as it was, and each alike wherever it stands."""
+    # The small letter of one is two, and that of another depends on what is beside it.
+    return "\u0130".join(part.lower() for part in text.replace("Σ", "σ").split("\u0130"))
 
 
 def _garbled(form: str) -> tuple[str, ...]:
@@ -183,7 +208,28 @@ def _garbled(form: str) -> tuple[str, ...]:
     return " ".join(line.split()), " ".join(sent.split())
 
 
+def _is_long(value: object) -> bool:
+    """Return whether a repr of *value* would go on and on, without making it."""
+    left, todo = _LONGEST, [value]
+    try:
+        while todo and left > 0:
+            one = todo.pop()
+            left -= 1
+            if isinstance(one, str | bytes | bytearray):
+                left -= len(one)
+            elif isinstance(one, list | tuple | set | frozenset | dict):
+                left -= len(one)
+                todo += one if left > 0 else ()
+                todo += one.values() if left > 0 and isinstance(one, dict) else ()
+    except Exception:
+        return True  # somebody else's kind of these, which cannot be gone through
+    return left <= 0
+
+
 def _said(exc: BaseException) -> str:
+    sentence = len(exc.args) == 1 and isinstance(exc.args[0], str)
+    if _is_long(exc.args) and not (sentence or isinstance(exc, UnicodeError)):
+        return ""  # it would say all of them
     try:
         return str(exc)
     except Exception:
@@ -195,6 +241,10 @@ def _repr(value: object) -> str:
         return repr(value)
     except Exception:
         return ""
+
+
+def _repr_of_attributes(exc: BaseException) -> str:
+    return _repr(vars(exc))
 
 
 _numbers = itertools.count()
@@ -314,13 +364,13 @@ def basic(user: str, password: str) -> str:
 
 
 def of_url(url: str | None) -> list[str]:
-    """Return the password in *url*, and what a header would have of it."""
+    """Return the password in *url*, or the user who needs none, and what a header has of them."""
     try:
-        parts = urllib.parse.urlsplit(url or "")
-        user, password = parts.username, parts.password
+        parts = urllib.parse.urlsplit(with_scheme(url or ""))
+        user, password = parts.username or "", parts.password or ""
     except ValueError:
         return []
-    if not password:
+    if not (secret := password or user):
         return []
-    plain = urllib.parse.unquote(password)
-    return [plain, password, basic(urllib.parse.unquote(user or ""), plain)]
+    unquote = urllib.parse.unquote
+    return [unquote(secret), secret, basic(unquote(user), unquote(password))]

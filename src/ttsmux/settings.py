@@ -146,16 +146,21 @@ class PoolLimits:
     the connections can still bear. None adapts: more after each speech that waited for a dial.
     """
     max_waiting: int | None = attrs.field(default=None, validator=validators.optional(_positive))
-    """Speeches that may wait for a seat; one more fails with `PoolFull`. None: no limit."""
+    """
+    Speeches that may wait for a seat; one more is refused with `PoolFull`, by `speak()` itself. Who
+    waits for a dial is one of them, and so is who has no text yet. None: no limit.
+    """
     acquire_timeout: float = attrs.field(default=10.0, validator=_seconds)
     """
-    Seconds a speech with text to send waits for a seat, else `PoolTimeout`. Once it has failed for
-    so long, without any audio, it is not tried again.
+    Seconds a speech with text to send waits for a seat on one route, else it goes to the next, if
+    there is one that may help, or fails with `PoolTimeout`. Once it has failed for
+    so long, without any audio, it is not tried again. One that has begun waits for longer where its
+    key allows no more requests within a minute.
     """
     max_idle: float | None = attrs.field(default=None, validator=validators.optional(_seconds))
-    """Seconds a connection may lie idle. None: the provider's own limit, with a margin."""
+    """Seconds a connection may lie idle, if its provider's own limit, with a margin, is no less."""
     max_age: float | None = attrs.field(default=None, validator=validators.optional(_seconds))
-    """Seconds a connection may live. None: the provider's own limit, with a margin."""
+    """Seconds a connection may live, if its provider's own limit, with a margin, is no less."""
     max_generations: int | None = attrs.field(
         default=None, validator=validators.optional(_positive)
     )

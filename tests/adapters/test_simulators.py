@@ -937,7 +937,7 @@ def test_xai_an_aged_connection() -> None:
         assert data(line.heard) == b""
         for busy in (True, False):
             verdict = xai.verdict(failed, busy)
-            assert verdict.scope is Scope.CONNECTION and verdict.error.retryable
+            assert verdict.scope is Scope.AGE and verdict.error.retryable
 
 
 @pytest.mark.parametrize("ended", [True, False])

@@ -129,7 +129,7 @@ def test_an_aged_connection(busy: bool) -> None:
     """The whole connection is done for, speaking or idle, and a fresh one may do better."""
     (signal,) = decode(xai, {"type": "error", "message": AGED})
     verdict = xai.verdict(failure(signal), busy)
-    assert verdict.scope is Scope.CONNECTION
+    assert verdict.scope is Scope.AGE
     assert facts(verdict.error) == (GenerationError, True, AGED)
 
 
@@ -501,8 +501,9 @@ def test_too_long_a_text_is_not_sent_again(words: str, retryable: bool) -> None:
 )
 def test_signs_of_age(words: str) -> None:
     """Even an idle connection that says so is not used again."""
-    verdict = xai.verdict(Failed(GenerationError(words, retryable=True)), busy=False)
-    assert verdict.scope is Scope.CONNECTION
+    for busy in (False, True):
+        verdict = xai.verdict(Failed(GenerationError(words, retryable=True)), busy=busy)
+        assert verdict.scope is Scope.AGE
 
 
 # --- closes and refusals --------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import barge_in, cases, harness
 from benchmarks.cases import NEEDED, TURNS, Case, Mode
 from benchmarks.harness import Row, Simulated
-from benchmarks.server import Engine, seen
+from benchmarks.server import Engine, most_at_once, seen
 from ttsmux.adapter import Traits
 from ttsmux.client.options import adapter_names
 from ttsmux.settings import Interrupt
@@ -116,7 +116,13 @@ def test_each_turn_is_heard_and_none_hears_another(case: Case, contestant: str) 
     assert values["stale bytes"] == 0
     assert server.seen["violations"] == 0
     assert case.limit is not None or values["rules broken"] == 0
-    assert values["at once"] <= (case.mode.limit or values["dials"])
+
+
+def test_what_is_open_at_once() -> None:
+    """A dial is none yet, and one that is gone is none any more."""
+    events = ["dial 1", "open 1", "dial 2", "dial 3", "lost 2", "open 3", "lost 1", "open 4"]
+    log = [{"event": e.split()[0], "conn": int(e.split()[1])} for e in events]
+    assert [most_at_once(log[:n]) for n in range(len(log) + 1)] == [0, 0, 1, 1, 1, 1, 2, 2, 2]
 
 
 def test_slow_turns() -> None:

@@ -273,6 +273,20 @@ async def test_requests_of_all_clients_count(monkeypatch: pytest.MonkeyPatch) ->
     assert 0 < caught.value.retry_after <= quota.PERIOD
 
 
+def test_a_long_text_waits_for_its_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sentence is a request; what has begun waits for each, and is spoken to its end."""
+    monkeypatch.setattr(quota, "PERIOD", 0.4)
+    limits = KeyLimits(requests_per_minute=1)
+    text = " ".join(f"This is sentence number {number}." for number in ("one", "two", "six"))
+    with Simulator("sm") as sim:
+        pool = PoolLimits(min_idle=0, acquire_timeout=0.1)
+        with Client(**arguments(sim, limits=limits, pool=pool)) as client:
+            client.prewarm()
+            audio = client.speak(text).read()
+        assert decode_text(audio, SM_RATE) == text
+        assert len(events(sim.log, "generation")) == 3
+
+
 def test_a_limit_of_sm_is_known() -> None:
     """Sixty requests a minute in the cloud, unless you know better; on premise none."""
     limits = KeyLimits(requests_per_minute=600, connections=10)
@@ -341,6 +355,28 @@ def test_two_places_are_two_limits() -> None:
         Client(**arguments(there)) as second,
     ):
         assert (first.prewarm(4), second.prewarm(4)) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("wss://here.example", True),
+        ("wss://here.example:443", True),
+        ("wss://me:word@HERE.example/", True),
+        ("wss://here.example:8443", False),
+        ("ws://here.example", False),
+        ("ws://here.example:443", True),
+        ("wss://there.example", False),
+    ],
+)
+def test_a_place_may_be_spelled_in_several_ways(url: str, same: bool) -> None:
+    """What matters is the host and the port, which may go without saying."""
+    more: dict[str, Any] = {"api_key": KEY, "allow_plaintext": True, "fallback": None}
+    with (
+        Client("sm", base_url="wss://here.example", **more) as first,
+        Client("sm", base_url=url, **more) as second,
+    ):
+        assert (member(first).quota is member(second).quota) is same
 
 
 def test_both_surfaces_of_a_provider_share() -> None:

@@ -291,6 +291,22 @@ async def test_save_writes_a_whole_file(sim: AsyncSimulator, tmp_path: Path) -> 
         assert decode_text(file.readframes(file.getnframes()), RATE) == "good morning"
 
 
+async def test_save_is_no_part_of_a_speech(sim: AsyncSimulator, tmp_path: Path) -> None:
+    """What was read already would be missing: after one chunk, all of them, or another file."""
+    path = anyio.Path(tmp_path)
+    async with client_of(sim) as client:
+        begun, over, saved = (client.speak("good morning") for _ in range(3))
+        await anext(begun)
+        await over.read()
+        await saved.save(tmp_path / "good.wav")
+        for speech in (begun, over, saved):
+            with pytest.raises(ttsmux.LocalProtocolError, match="cannot save: 0"):
+                await speech.save(tmp_path / "part.wav")
+        assert await begun.read(), "the rest of it"
+        assert await over.read() == await begun.read() == b""
+    assert [entry.name async for entry in path.iterdir()] == ["good.wav"]
+
+
 async def test_save_leaves_nothing_behind_when_it_is_cancelled(tmp_path: Path) -> None:
     path = anyio.Path(tmp_path)
     async with AsyncSimulator("xai", ttfa_ms=60_000) as sim, client_of(sim) as client:

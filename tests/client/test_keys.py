@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import inspect
 import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -260,6 +261,32 @@ async def test_an_async_key_runs_in_the_loop(sim: AsyncSimulator) -> None:
     async with AsyncClient("xai", base_url=sim.url, api_key=key) as client:
         assert await client.speak("hello").read()
     assert set(threads) == {threading.current_thread()}
+
+
+@pytest.mark.anyio
+async def test_a_coroutine_for_a_key_that_comes_too_late_is_closed(sim: AsyncSimulator) -> None:
+    """Nobody is there to await it, of which Python would complain."""
+    vault = Vault()
+    made: list[Coroutine[Any, Any, str]] = []
+
+    def key() -> Coroutine[Any, Any, str]:
+        vault()
+        made.append(as_coroutine())
+        return made[0]
+
+    with vault.opened_at_last():
+        async with AsyncClient("xai", base_url=sim.url, api_key=key) as client:
+            with anyio.fail_after(PATIENCE):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(client.voices)
+                    while not vault.threads:  # noqa: ASYNC110 - a thread's doing
+                        await anyio.sleep(0.001)
+                    tasks.cancel_scope.cancel()
+                for _ in range(20):
+                    await anyio.lowlevel.checkpoint()
+            vault.go.set()
+    assert [inspect.getcoroutinestate(one) for one in made] == [inspect.CORO_CLOSED]
+    assert sim.dials == 0
 
 
 @pytest.mark.anyio

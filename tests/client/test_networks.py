@@ -52,16 +52,24 @@ class Tunnels:
     """
     A proxy that connects everybody to one port, and remembers who asked for what.
 
-    It may want to know who asks. *break_after*: of its first tunnel, so many bytes come back before
-    it hangs up on both sides.
+    It may want to know who asks. *break_after*: of its first tunnel, so many bytes come back and no
+    more; it hangs up on both sides then, or once it is told to where it *waits* for that.
     """
 
     def __init__(
-        self, port: int, *, authorization: str | None = None, break_after: int | None = None
+        self,
+        port: int,
+        *,
+        authorization: str | None = None,
+        break_after: int | None = None,
+        waits: bool = False,
     ) -> None:
         self._port = port
         self._authorization = authorization
         self._break_after = break_after
+        self.hang_up = threading.Event()
+        if not waits:
+            self.hang_up.set()
         self.heads: list[str] = []
 
     def __call__(self, peer: Peer) -> None:
@@ -92,6 +100,7 @@ class Tunnels:
         while limit > 0 and (data := far.recv(min(limit, 4096))):
             near.sendall(data)
             limit -= len(data)
+        self.hang_up.wait(PATIENCE)
         for sock in (near, far):
             sock.shutdown(socket.SHUT_RDWR)
         thread.join(PATIENCE)
@@ -282,11 +291,12 @@ def test_a_proxy_that_hangs_up_before_the_audio(
 def test_a_proxy_that_hangs_up_in_the_audio(runtime: str, rest: bool) -> None:
     """After what came it fails, and says how much that was."""
     with AsyncSimulator("xai", rtf=1.0) as sim:
-        tunnels = Tunnels(sim.port, break_after=12_000)
+        tunnels = Tunnels(sim.port, break_after=12_000, waits=True)
 
         async def script(stage: Face, client: AnyClient) -> None:
             speech = stage.speak(client, " ".join(f"w{n:02}" for n in range(60)), {})
             assert await stage.next(speech) is not None
+            tunnels.hang_up.set()  # not before: what nobody has heard is said again
             with pytest.raises(ttsmux.ConnectionLost) as caught:
                 await _rest(stage, speech)
             assert caught.value.delivered.bytes > 0

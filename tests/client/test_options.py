@@ -48,6 +48,13 @@ class Other(XAI):
         return attrs.evolve(super().rest(), format="pcm_8000")
 
 
+class Clumsy(XAI):
+    """Minds that its options cannot be had there, in its own words."""
+
+    def rest(self) -> Any:
+        raise ValueError("not over HTTP")
+
+
 NOTHING: dict[str, Any] = {
     "api_key": None,
     "base_url": None,
@@ -81,6 +88,22 @@ def made(provider: Any = "xai", options: Mapping[str, object] | None = None, **r
 REFUSED: list[tuple[str, Any, dict[str, Any], type[ttsmux.Error], str]] = [
     ("provider", "acme", {}, ttsmux.ConfigError, "no provider is called 'acme'; there are: "),
     ("option", "xai", {"options": {"pitch": 1}}, ttsmux.ConfigError, "no option is called 'pitch'"),
+    *(
+        ("own", "xai", {"options": {name: 1}}, ttsmux.ConfigError, told)
+        for name, told in (
+            ("timeout", "'timeout'; did you mean timeouts=? there are: format, "),
+            ("limit", "'limit'; did you mean limits=? "),
+            ("proxies", "'proxies'; did you mean proxy=? "),
+            ("key", "'key'; did you mean api_key=? "),
+            ("telemetri", "'telemetri'; did you mean telemetry=? "),
+            ("on_partial", "did you mean retry=RetryPolicy(on_partial=…)? "),
+            ("max_size", "did you mean pool=PoolLimits(max_size=…)? "),
+            ("generations", "did you mean limits=KeyLimits(generations=…)? "),
+            ("total", "did you mean timeouts=Timeouts(total=…)? "),
+            ("zzz", "; besides them: allow_plaintext, api_key, base_url, "),
+        )
+    ),
+    ("own", XAI(), {"options": {"timeout": 3}}, ttsmux.ConfigError, "did you mean timeouts=?"),
     ("value", "gradium", {"options": {"voice": "v", "seats": 0}}, ttsmux.ConfigError, "seats must"),
     ("beside", XAI(), {"options": {"voice": "a"}}, ttsmux.ConfigError, "give voice= to the"),
     ("nobody", [], {}, ttsmux.ConfigError, "a client needs at least one adapter"),
@@ -335,6 +358,7 @@ CALLS: list[tuple[dict[str, Any], type[ttsmux.Error], str]] = [
     ({"timeout": math.nan}, ttsmux.ConfigError, "timeout must be more than 0 seconds, not nan"),
     ({"voice": 5}, WrongType, "xai: voice takes a str, not int"),
     ({"pitch": 5}, ttsmux.ConfigError, "xai: no option is called 'pitch'; there are: "),
+    ({"time": 5}, ttsmux.ConfigError, "xai: no option is called 'time'; did you mean timeout=? "),
 ]
 
 
@@ -382,6 +406,10 @@ def refuses_what_is_wrong(client: Any, speech: Any) -> None:
         client.speak("hello", voice=5)
     with pytest.raises(ttsmux.ConfigError, match=r"^xai: no option is called 'pitch'"):
         client.speak("hello", pitch=5)
+    with pytest.raises(
+        ttsmux.ConfigError, match=r"'timeout'; did you mean deadline=\? .*: deadline$"
+    ):
+        client.speak("hello", timeout=5)
     assert speech.outcome is None
 
 
@@ -598,8 +626,8 @@ def test_each_voice_over_http_comes_behind_all_of_the_users_own() -> None:
 
 @pytest.mark.parametrize(
     "adapter",
-    [XAI().rest(), Gradium(voice="v", pronunciation_id="p"), Mute(), Other()],
-    ids=["is one", "not with these options", "has none", "other format"],
+    [XAI().rest(), Gradium(voice="v", pronunciation_id="p"), Mute(), Other(), Clumsy()],
+    ids=["is one", "not with these options", "has none", "other format", "its own error"],
 )
 def test_where_there_is_no_voice_over_http_there_is_no_such_route(adapter: ttsmux.Adapter) -> None:
     """Nobody asked for it, so it is no error."""

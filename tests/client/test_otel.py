@@ -20,14 +20,18 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import ttsmux
 from tests.core.helpers import MULTIPLEXED, SECOND, Harness, Toy
-from tests.core.test_metrics import loud
+from tests.core.test_metrics import REQUEST, loud
 from tests.scenarios.scripts import LONG
 from tests.scenarios.stage import KEY, RUNTIMES, World, play
+from ttsmux.adapter import Traits
 from ttsmux.client import otel
 from ttsmux.client.otel import Observer
+from ttsmux.core.effects import Event
 from ttsmux.core.route import Route
 from ttsmux.core.speech import Speech
 from ttsmux.simulate import Simulator
+
+DURATION = "gen_ai.client.operation.duration"
 
 
 class Ears:
@@ -77,12 +81,12 @@ def attributes(span: ReadableSpan) -> Mapping[str, Any]:
 class Followed(Harness):
     """A Mux whose events are told, and whose speeches have spans."""
 
-    def __init__(self, *names: str, telemetry: Any = None, ears: Ears | None = None) -> None:
-        adapters = [Toy(shape=MULTIPLEXED, line=n, model="tiny") for n in names or ("main",)]
+    def __init__(self, *names: str, ears: Ears | None = None, shape: Traits = MULTIPLEXED) -> None:
+        adapters = [Toy(shape=shape, line=n, model="tiny") for n in names or ("main",)]
         routes = [Route(adapter=adapter) for adapter in adapters]
         super().__init__(routes=routes)
         self.ears = ears or Ears()
-        self.observer = Observer(telemetry or self.ears.telemetry, routes)
+        self.observer = Observer(self.ears.telemetry, routes)
 
     def say_something(self, text: str | None = "Hello. ", **options: object) -> Speech:
         with self.observer.speaking(options) as follow:
@@ -123,9 +127,11 @@ def test_a_speech_is_a_span() -> None:
         "gen_ai.output.type": "speech",
         "gen_ai.response.time_to_first_chunk": 0.5,
         "ttsmux.outcome": "completed",
+        "ttsmux.first_audio": 0.75,
         "ttsmux.ttfa": 0.5,
         "ttsmux.acquire": 0.25,
         "ttsmux.queue": 0.0,
+        "ttsmux.failed_dials": 0.0,
         "ttsmux.connect": 0.25,
         "ttsmux.setup": 0.0,
         "ttsmux.connection_reused": False,
@@ -146,7 +152,12 @@ def test_a_speech_is_a_span() -> None:
     }
     [event] = span.events
     assert event.name == "speech.first_audio"
-    assert event.attributes == {"ttsmux.speech": 1, "ttsmux.provider": "toy", "ttsmux.ttfa": 0.5}
+    assert event.attributes == {
+        "ttsmux.speech": 1,
+        "ttsmux.provider": "toy",
+        "ttsmux.first_audio": 0.75,
+        "ttsmux.ttfa": 0.5,
+    }
 
 
 def test_what_is_a_mapping_is_told_by_its_names() -> None:
@@ -196,7 +207,7 @@ def test_a_speech_that_fails_is_a_span_with_an_error() -> None:
     assert span.status.status_code is StatusCode.ERROR and not span.status.description
     assert attributes(span)["error.type"] == "ValueError"
     assert attributes(span)["ttsmux.outcome"] == "failed"
-    [point] = harness.ears.histograms()["gen_ai.client.operation.duration"]
+    [point] = harness.ears.histograms()[DURATION]
     assert point.attributes["error.type"] == "ValueError"
     assert "Hello" not in harness.ears.all_said()
 
@@ -219,7 +230,31 @@ def test_what_is_refused_at_once_is_a_span_that_failed() -> None:
         harness.say_something()
     span = harness.ears.span()
     assert attributes(span)["error.type"] == "ClosedError"
+    assert attributes(span)["ttsmux.outcome"] == "failed"
     assert not harness.observer._followed
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_what_is_refused_at_once_is_measured(traced: bool) -> None:
+    """Also by who wants no spans."""
+    harness = Followed()
+    if not traced:
+        telemetry = ttsmux.Telemetry(trace.NoOpTracerProvider(), harness.ears.meters)
+        harness.observer = Observer(telemetry, [Route(adapter=Toy(model="tiny"))])
+    harness.close()
+    with pytest.raises(ttsmux.ClosedError):
+        harness.say_something()
+    assert len(harness.ears.spans()) == traced
+    found = harness.ears.histograms()
+    assert found.keys() == {DURATION}
+    [point] = found[DURATION]
+    assert point.count == 1 and point.sum >= 0.0
+    assert point.attributes == {
+        "gen_ai.operation.name": "text_to_speech",
+        "gen_ai.provider.name": "toy",
+        "gen_ai.request.model": "tiny",
+        "error.type": "ClosedError",
+    }
 
 
 def test_a_speech_that_failed_in_its_first_step_ends_once(
@@ -238,6 +273,7 @@ def test_a_speech_that_failed_in_its_first_step_ends_once(
     with pytest.raises(KeyboardInterrupt):
         torn()
     assert attributes(harness.ears.span())["error.type"] == "ClosedError"
+    assert not harness.ears.histograms(), "it has no figures"
     assert not [record for record in caplog.records if record.name != "ttsmux"]
 
 
@@ -255,6 +291,23 @@ def test_no_span_is_left_open() -> None:
     harness.mux.abandon(KeyboardInterrupt())
     harness.collect()
     assert len(harness.ears.spans()) == 5 and not harness.observer._followed
+
+
+def test_the_wait_for_a_dial_that_failed_is_one_for_a_seat() -> None:
+    """And what came before the next one, as a provider asks for it."""
+    harness = Followed()
+    speech = harness.say_something()
+    harness.advance(0.25)
+    harness.refuse(harness.wires[0], 503, retry_after="2")
+    while len(harness.wires) < 2:
+        harness.until(harness.mux.deadline or 0.0)
+    waited = harness.now
+    assert waited >= 2.25
+    harness.advance(0.5)
+    harness.up()
+    harness.interrupt(speech)
+    [point] = harness.ears.histograms()["ttsmux.client.connection.wait_time"]
+    assert point.sum == pytest.approx(waited)
 
 
 def test_histograms() -> None:
@@ -276,8 +329,9 @@ def test_histograms() -> None:
     found = harness.ears.histograms()
     sums = {name: (points[0].count, points[0].sum) for name, points in found.items()}
     assert sums == {
-        "gen_ai.client.operation.duration": (2, 1.625),
+        DURATION: (2, 1.625),
         "gen_ai.client.operation.time_to_first_chunk": (1, 0.5),
+        "ttsmux.client.first_audio_time": (1, 0.75),
         "ttsmux.client.connection.wait_time": (2, 0.0),
         "ttsmux.client.connection.create_time": (1, 0.25),
         "ttsmux.client.audio.gap_time": (1, 0.25),
@@ -289,6 +343,18 @@ def test_histograms() -> None:
         assert point.attributes == (dial if "create_time" in name else {**about, **own})
         assert point.explicit_bounds == otel._HISTOGRAMS[name][1]
     assert found.keys() == otel._HISTOGRAMS.keys()
+
+
+def test_a_request_is_no_dial_that_is_measured() -> None:
+    """Over HTTP: it connects when it is sent."""
+    harness = Followed(shape=REQUEST)
+    harness.say_something()
+    harness.advance(0.25)
+    harness.up()
+    harness.close()
+    found = harness.ears.histograms()
+    assert DURATION in found
+    assert "ttsmux.client.connection.create_time" not in found
 
 
 def test_another_model_for_one_speech_is_in_its_span() -> None:
@@ -336,6 +402,31 @@ def test_a_fault_of_telemetry_is_not_that_of_the_speech(
     harness.finish(speech)
     faults = [r for r in caplog.records if r.getMessage() == "client.fault"]
     assert [vars(fault)["error"] for fault in faults] == ["OSError"]
+    assert not harness.observer._followed
+
+
+@pytest.mark.parametrize("when", ["start", "end"])
+def test_nor_is_one_of_telemetry_and_the_logs_at_once(when: str) -> None:
+    """Whom a fault is told of may be at fault, too."""
+
+    class Full(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+            raise OSError("no room")
+
+    told: list[str] = []
+    handler = Full(logging.WARNING)
+    logging.getLogger("ttsmux").addHandler(handler)
+    try:
+        harness = Followed(ears=Ears(Faulty(when)))
+        speech = harness.say_something()
+        harness.up()
+        harness.audio(speech)
+        harness.done(speech)
+        harness.finish(speech)
+    finally:
+        logging.getLogger("ttsmux").removeHandler(handler)
+    assert told == ["client.fault"]
     assert not harness.observer._followed
 
 
@@ -394,6 +485,28 @@ def test_a_handler_of_logs_that_raises_ends_no_telemetry(kind: type[BaseExceptio
     assert heard == [1, 2, 3]
     assert len(harness.ears.spans()) == 3
     assert not harness.observer._followed
+
+
+@pytest.mark.parametrize("at", [0, 7])
+def test_a_handler_of_logs_that_always_raises(at: int) -> None:
+    """Of however many events; the first fault is told, but for a Ctrl-C, which none may hide."""
+    heard: list[int] = []
+
+    class Raises(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(vars(record)["speech"])
+            raise KeyboardInterrupt if at and len(heard) == at else OSError(f"no {len(heard)}")
+
+    harness, handler = Followed(), Raises()
+    many = [Event("speech.failed", {"speech": number}) for number in range(1000)]
+    logging.getLogger("ttsmux").addHandler(handler)
+    try:
+        with pytest.raises(KeyboardInterrupt if at else OSError) as caught:
+            harness.observer.tell(harness.mux, many)
+    finally:
+        logging.getLogger("ttsmux").removeHandler(handler)
+    assert heard == [*range(1000)]
+    assert at or str(caught.value) == "no 1"
 
 
 # --- when -----------------------------------------------------------------------------------------

@@ -585,3 +585,35 @@ with Simulator("xai") as sim:
     assert "httpx" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_httpx_is_imported_beside_the_event_loop(backend: str) -> None:
+    """It takes long: other speeches of the loop would stop."""
+    code = f"""
+import sys, threading, anyio, ttsmux
+
+class Notes:
+    def find_spec(self, name, path=None, target=None):
+        found.append((name, threading.current_thread() is threading.main_thread()))
+
+found = []
+
+async def main(url):
+    async with ttsmux.AsyncClient("xai", base_url=url) as client:
+        assert await client.speak("Hello.").read()
+        assert "httpx" not in sys.modules, "nobody has needed it"
+        sys.meta_path.insert(0, Notes())
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(client.voices)
+    async with ttsmux.AsyncClient(ttsmux.XAI().rest(), base_url=url) as client:
+        assert await client.speak("Hello.").read()
+
+anyio.run(main, sys.argv[1], backend={backend!r})
+names = [name for name, in_loop in found]
+assert "httpx" in names and "httpcore" in names, names
+assert not [name for name, in_loop in found if in_loop]
+"""
+    with simulator("xai") as sim:
+        subprocess.run([sys.executable, "-c", code, sim.url], check=True, timeout=120)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -321,6 +323,45 @@ async def test_a_child_process_may_only_close(
                     await use()
             await client.aclose()
         assert await speech.read()
+
+
+async def test_a_child_process_is_not_told_to_end_what_it_cannot(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It forgets a client and a speech of its parent's, and nothing of them is touched."""
+    client = client_of(sim)
+    held: list[object] = [client, client.speak()]
+    engine = client._engine
+    del client
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            held.clear()
+            gc.collect()
+    assert not [one for one in told if one.category is ResourceWarning]
+    assert not (engine.orphaned or engine.dropped)
+    await engine.close()
+
+
+def test_a_child_process_is_not_told_to_end_what_it_cannot_in_threads(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = threaded(sim)
+    held: list[object] = [client, client.speak()]
+    engine = client._engine
+    del client
+    here = threading.get_ident()
+    forked = property(lambda engine: threading.get_ident() == here)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(engine), "forked", forked)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            held.clear()
+            gc.collect()
+    assert not [one for one in told if one.category is ResourceWarning]
+    assert not (engine.orphaned or engine.dropped)
+    engine.close()
 
 
 def test_a_child_process_may_only_close_in_threads(

@@ -292,15 +292,17 @@ def test_close_wakes_everybody(runtime: str) -> None:
 
 @every
 def test_a_deadline_ends_a_speech_that_takes_too_long(runtime: str) -> None:
-    """After the audio that came; the client goes on."""
+    """However much has come of it: it is never ended. The client goes on."""
 
     async def script(w: World) -> None:
-        take = await w.speak(LONG, deadline=0.3).rest()
+        take = w.speak(deadline=0.3)
+        take.speech.write("Good morning. ")
+        await take.rest()
         take.failed(ttsmux.DeadlineExceeded, retryable=False)
         assert "within the 0.3 s allowed" in str(take.error)
         (await w.speak("and on", deadline=PATIENCE).rest()).said()
 
-    play(runtime, script, faults=HANGS, timeouts=PATIENT)
+    play(runtime, script, timeouts=PATIENT)
 
 
 @every

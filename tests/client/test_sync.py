@@ -124,6 +124,21 @@ def test_save_leaves_nothing_behind_when_the_speech_fails(tmp_path: Path) -> Non
             speech.save(tmp_path / "nowhere" / "bad.wav")
 
 
+def test_save_is_no_part_of_a_speech(sim: AsyncSimulator, tmp_path: Path) -> None:
+    """What was read already would be missing: after one chunk, all of them, or another file."""
+    with client_of(sim) as client:
+        begun, over, saved = (client.speak("good morning") for _ in range(3))
+        next(begun)
+        over.read()
+        saved.save(tmp_path / "good.wav")
+        for speech in (begun, over, saved):
+            with pytest.raises(ttsmux.LocalProtocolError, match="cannot save: 0"):
+                speech.save(tmp_path / "part.wav")
+        assert begun.read(), "the rest of it"
+        assert over.read() == begun.read() == b""
+    assert [path.name for path in tmp_path.iterdir()] == ["good.wav"]
+
+
 def test_an_exhausted_speech_stays_exhausted(sim: AsyncSimulator) -> None:
     with client_of(sim) as client:
         speech = client.speak("hello")

@@ -209,6 +209,20 @@ def test_a_feeder_that_gets_no_thread(sim: AsyncSimulator, monkeypatch: pytest.M
         assert client.speak(iter(["hello"])).read()
 
 
+def test_a_question_that_gets_no_thread(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no answer to it; to the next one there is."""
+    with threaded(sim.url) as client:
+        with monkeypatch.context() as patch:
+            refusing(patch, "-asker")
+            with pytest.raises(ttsmux.ConnectError, match="RuntimeError") as caught:
+                client.voices()
+        assert (caught.value.provider, caught.value.phase) == ("xai", "dial")
+        assert sim.dials == 0 and not client._engine.askers
+        assert client.voices()
+
+
 def test_a_clock_that_gets_no_thread(sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next call starts it."""
     with threaded(sim.url) as client:
@@ -357,6 +371,70 @@ def test_a_handler_of_logs_that_raises_is_told_the_next_time(
         assert handler.heard == [1, 2]
 
 
+class Full(Handler):
+    """Cannot write anything down, not even that it could not."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(record.getMessage())
+        raise OSError("no room")
+
+
+def test_a_handler_of_logs_that_always_raises_ends_nothing() -> None:
+    """Its fault is told to it, too; the speeches, and those who serve them, do not suffer."""
+    with (
+        Full() as handler,
+        AsyncSimulator("xai", faults=["refuse@connect:1"]) as sim,
+        threaded(sim.url, timeouts=DEADLINES) as client,
+    ):
+        for _ in range(2):
+            assert client.speak("hello").read()
+            with pytest.raises(ttsmux.DeadlineExceeded):
+                client.speak(deadline=0.05).read()
+        client.close()
+    assert handler.heard.count("dial.failed") == 1
+    assert handler.heard.count("speech.failed") == 2
+    assert handler.heard.count("client.fault") == 3
+
+
+@pytest.mark.anyio
+async def test_a_handler_of_logs_that_always_raises_ends_nothing_in_tasks() -> None:
+    with Full() as handler:
+        async with (
+            AsyncSimulator("xai", faults=["refuse@connect:1"]) as sim,
+            client_of(sim.url, timeouts=DEADLINES) as client,
+        ):
+            for _ in range(2):
+                assert await client.speak("hello").read()
+                with pytest.raises(ttsmux.DeadlineExceeded):
+                    await client.speak(deadline=0.05).read()
+    assert handler.heard.count("dial.failed") == 1
+    assert handler.heard.count("speech.failed") == 2
+    assert handler.heard.count("client.fault") == 3
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_loop_that_ends_under_such_a_handler_takes_everything_along(
+    sim: AsyncSimulator, backend: str
+) -> None:
+    """What it says of the speeches that it ends is the last that anybody hears of them."""
+    client = client_of(sim.url)
+    kept: list[ttsmux.AsyncSpeech] = []
+
+    async def main() -> None:
+        kept.append(client.speak())
+        assert await client.speak("hello").read()
+
+    async def closing() -> None:
+        await client.aclose()
+
+    with Full() as handler:
+        anyio.run(main, backend=backend)
+        assert repr(client) == "<AsyncClient xai cut off>"
+        assert client._engine._over is not None and client._engine._over.is_set()
+        anyio.run(closing, backend=backend)
+    assert handler.heard == ["speech.failed", "client.fault"]
+
+
 def test_what_the_clock_finds_is_told_where_there_is_no_thread(
     sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,6 +491,44 @@ def test_closing_while_a_step_is_torn_leaves_no_client_open(sim: AsyncSimulator)
     client.close()
     with pytest.raises(ttsmux.ClosedError):
         client.speak("No.")
+
+
+def _numbers(caplog: pytest.LogCaptureFixture, event: str, field: str) -> list[int]:
+    return [vars(one)[field] for one in caplog.records if one.getMessage() == event]
+
+
+def _tear() -> None:
+    raise KeyboardInterrupt
+
+
+def test_numbers_go_on_after_a_step_was_torn(
+    sim: AsyncSimulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No two speeches and no two connections of a client are called the same in its log."""
+    caplog.set_level(logging.DEBUG, "ttsmux")
+    with threaded(sim.url) as client:
+        assert client.speak("hello").read()
+        with pytest.raises(KeyboardInterrupt):
+            client._engine.step(client._engine.mux, _tear)
+        assert client.speak("and on").read()
+    opened = _numbers(caplog, "connection.opened", "connection")
+    assert len({*opened}) == len(opened) > 1
+    assert _numbers(caplog, "speech.completed", "speech") == [1, 2]
+
+
+@pytest.mark.anyio
+async def test_numbers_go_on_after_a_step_was_torn_in_tasks(
+    sim: AsyncSimulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "ttsmux")
+    async with client_of(sim.url) as client:
+        assert await client.speak("hello").read()
+        with pytest.raises(KeyboardInterrupt):
+            client._engine.step(client._engine.mux, _tear)
+        assert await client.speak("and on").read()
+    opened = _numbers(caplog, "connection.opened", "connection")
+    assert len({*opened}) == len(opened) > 1
+    assert _numbers(caplog, "speech.completed", "speech") == [1, 2]
 
 
 @pytest.mark.anyio

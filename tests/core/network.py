@@ -565,7 +565,7 @@ class Link:
         if not self.hung:
             world.struck[f"dial {self.fault}"] += 1
         if failure.status == 429 and not self.hung:
-            world.banned[self.conn.plan.key] = world.now + 2.0
+            world.banned[self.conn.plan.number] = world.now + 2.0
         world.input(world.mux.dial_failed, self.conn, failure)
 
     def rise(self) -> None:
@@ -610,7 +610,7 @@ class Link:
             return
         self.gone = self.dead = True
         if isinstance(fault, DialFailure) and fault.status == 429:
-            self.world.banned[self.conn.plan.key] = self.world.now + 2.0
+            self.world.banned[self.conn.plan.number] = self.world.now + 2.0
         self.world.input(self.world.mux.lost, self.conn, fault)
         if any(f[:2] == (self.number, "again") for f in self.world.schedule.wires):
             self.world.struck["again"] += 1
@@ -1049,6 +1049,8 @@ class Caller:
         """When it has to be over."""
         self.waits_since: float | None = None
         """Since when it has waited for a seat, at the last look."""
+        self.rationed_at = 0.0
+        """When it last had to wait for its minute, under way already."""
         self.plan: Plan | None = None
         """Where it was to speak, at the last look."""
         self.left: dict[int, object] = {}
@@ -1189,7 +1191,10 @@ class Caller:
         speech, world = self.speech, self.world
         assert speech is not None, "it has begun"
         since = self.waits_since = speech.waiting_since
-        late = since is not None and world.now > since + world.patience
+        each = world.schedule.limits.requests_per_minute
+        if each is not None and speech.under_way and not world.may_speak(speech.plan):
+            self.rationed_at = world.now  # what has begun waits for its minute
+        late = since is not None and world.now > max(since, self.rationed_at) + world.patience
         if late or (self.due is not None and world.now > self.due):
             world.require(False, f"{speech!r} lives on after its time")
         if speech.plan is not self.plan:
@@ -1495,8 +1500,8 @@ class World:
         self.postponed: Callable[[float], Ticket] | None = None
         self.leases: dict[Connection, Speech] = {}
         """Seats that were kept, after the last step, for a speech between two generations."""
-        self.banned: dict[object, float] = {}
-        """Until when a provider has asked not to be dialled."""
+        self.banned: dict[int, float] = {}
+        """Until when the provider of a route has asked not to be dialled."""
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
 
@@ -1636,7 +1641,7 @@ class World:
                 self.require(conn not in self.links, "dialled twice")
                 self.dials += 1
                 self.require(
-                    self.now >= self.banned.get(conn.plan.key, 0.0), "Retry-After undercut"
+                    self.now >= self.banned.get(conn.plan.number, 0.0), "Retry-After undercut"
                 )
                 fault = dict(self.schedule.dials).get(self.dials)
                 if self.schedule.outage is not None and conn.plan.route.fallback_for is None:
@@ -1763,8 +1768,8 @@ class World:
             and stats.requests == stats.leased + stats.unserved + stats.waiting
             and stats.queued <= stats.requests
             and stats.timeouts + stats.refused <= stats.unserved
-            and stats.timeouts + stats.refused <= stats.unserved
             and stats.lost <= stats.closed
+            and stats.dials_failed <= stats.dials
         )
         self.require(right, lambda: f"{came_up} connections came up of {self.dials}: {stats}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 import pytest
@@ -25,7 +25,12 @@ from ttsmux.core.quota import PERIOD, TURN, Grant, Member, Quota, recent
 from ttsmux.core.route import Route
 from ttsmux.core.speech import Speech
 from ttsmux.core.states import ConnectionState, SpeechState
-from ttsmux.errors import AtCapacity, PoolFull, PoolTimeout
+from ttsmux.errors import (
+    AtCapacity,
+    DeadlineExceeded,
+    PoolFull,
+    PoolTimeout,
+)
 from ttsmux.settings import Interrupt, KeyLimits, Settings
 
 PATIENT = settings(
@@ -632,7 +637,8 @@ def test_what_waits_in_vain_is_told_that_others_have_it() -> None:
     speaking(a)
     speech = b.speak("Hello? ")
     town.advance(10.0)
-    with pytest.raises(PoolTimeout, match="other clients have of it: connections 1"):
+    told = r"connections of the key, 1 of at most 1 \(.*other clients have of it: connections 1"
+    with pytest.raises(PoolTimeout, match=told):
         b.read(speech)
     assert b.queued == (False, False)
 
@@ -872,6 +878,79 @@ def test_another_route_is_taken_where_there_is_one() -> None:
     town.check()
 
 
+IMPATIENT = settings(min_idle=0, acquire_timeout=2.0)
+
+
+def busy(limits: Mapping[str, int], *others: Route) -> Harness:
+    """Return a client that speaks already; with a seat to spare, where it may have only one."""
+    shape = QUIET if "connections" in limits else traits(MULTIPLEXED, ping=None)
+    own = Route(adapter=Toy(shape=shape), limits=KeyLimits(**limits))
+    harness = Harness(config=IMPATIENT, routes=[own, *others])
+    harness.speak("Busy. ", end=False)
+    harness.up()
+    return harness
+
+
+@pytest.mark.parametrize("limit", ["connections", "generations"])
+def test_who_finds_no_room_in_time_goes_to_the_next_route(limit: str) -> None:
+    """When its patience ends, not before: until then somebody may be done. Nothing timed out."""
+    harness = busy({limit: 1}, Route(adapter=Toy(shape=QUIET, line="other")))
+    harness.advance(0.5)
+    speech = said(harness)
+    harness.advance(1.999)
+    assert speech.plan.number == 0 and speech.state is SpeechState.WAITING
+    harness.advance(0.001)
+    assert speech.plan.number == 1
+    (moved,) = harness.events("speech.rerouted")
+    assert moved.fields["error"] == "PoolTimeout"
+    harness.up()
+    assert speech.state is SpeechState.SPEAKING
+    assert harness.mux.stats().timeouts == 0
+
+
+def test_who_finds_no_room_anywhere_waits_once_a_route() -> None:
+    """It has as much patience with the next one, and then fails with what it was told there."""
+    other = Toy(shape=traits(QUIET, generations=1), line="other")
+    harness = busy({"generations": 1}, Route(adapter=other))
+    harness.advance(0.5)
+    first = said(harness)
+    harness.advance(2.0)
+    harness.up()
+    assert first.plan.number == 1 and first.state is SpeechState.SPEAKING
+    second = said(harness)
+    harness.until(6.499)
+    assert second.plan.number == 1 and second.state is SpeechState.WAITING
+    harness.until(6.5)
+    assert isinstance(second.error, PoolTimeout)
+    assert harness.mux.stats().timeouts == 1
+
+
+def test_the_same_voice_over_http_is_no_way_round_a_limit() -> None:
+    """A request counts against the same key."""
+    stand_in = Route(adapter=Toy(shape=REQUEST), fallback_for=0, limits=KeyLimits(generations=1))
+    harness = busy({"generations": 1}, stand_in)
+    speech = said(harness)
+    harness.advance(2.0)
+    assert isinstance(speech.error, PoolTimeout) and not harness.events("speech.rerouted")
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"generations": 1}, "generations of the key, 1 of at most 1"),
+        ({"generations": 1, "requests_per_minute": 9}, "generations of the key, 1 of at most 1"),
+        ({"connections": 1}, "connections of the key, 1 of at most 1"),
+    ],
+)
+def test_who_waits_in_vain_is_told_which_limit_it_was(limits: dict[str, int], told: str) -> None:
+    """Not another one, of which there is plenty."""
+    harness = busy(limits)
+    speech = said(harness)
+    harness.advance(2.0)
+    with pytest.raises(PoolTimeout, match=rf"the limit that kept it waiting: {told} \("):
+        harness.read(speech)
+
+
 def test_who_goes_elsewhere_is_judged_by_what_is_allowed_there() -> None:
     """Many a minute at the provider that has failed, few at the next: that one has room."""
     routes = [
@@ -950,6 +1029,77 @@ def test_the_next_sentence_is_not_overtaken() -> None:
             assert younger.state is SpeechState.WAITING
             harness.interrupt(younger)
     assert [speech.state for speech in long] == [SpeechState.COMPLETED] * 2
+
+
+def sentences(total: float | None = None) -> tuple[Harness, Speech]:
+    """One request a minute, and nobody waits for long: the first of three sentences is spoken."""
+    shape = traits(SEQUENTIAL, input=Input.WHOLE, max_text=20, requests_per_minute=1, ping=None)
+    harness = Harness(shape, LEAN)
+    speech = said(harness, "The first one. And the second one. And the third. ", total)
+    harness.up()
+    harness.audio(speech)
+    harness.done(speech)
+    assert speech.state is SpeechState.WAITING and speech.under_way
+    return harness, speech
+
+
+@pytest.mark.parametrize("loses", [False, True])
+def test_what_is_under_way_waits_for_its_minute(loses: bool) -> None:
+    """However long the minute: a speech is not broken off by a limit that is only ours."""
+    harness, speech = sentences()
+    began = harness.now
+    for turn in (1, 2):
+        if loses:
+            harness.drop(harness.wires[-1], 1001)
+            harness.up()
+        harness.until(began + turn * PERIOD - 0.01)
+        assert speech.state is SpeechState.WAITING
+        assert speech.error is None and harness.mux.stats().waiting == 1
+        harness.until(began + turn * PERIOD)
+        assert speech.state is SpeechState.SPEAKING, "to the instant"
+        harness.audio(speech)
+        harness.done(speech)
+    assert harness.finish(speech) == 3 * b"\1\2\3\4"
+    assert len(harness.dials()) == (3 if loses else 1)
+
+
+def test_what_is_under_way_waits_for_its_minute_within_its_own_deadline() -> None:
+    """To its end: who asks for that may want what can be had by then."""
+    harness, speech = sentences(total=30.0)
+    harness.until(29.99)
+    assert speech.state is SpeechState.WAITING
+    harness.until(30.0)
+    assert isinstance(speech.error, DeadlineExceeded)
+
+
+def test_what_is_under_way_has_all_of_its_time_after_its_minute() -> None:
+    """For what is no limit of ours: its connection is lost just before, and no dial comes about."""
+    harness, speech = sentences()
+    harness.until(59.0)
+    harness.drop(harness.wires[-1], 1001)
+    assert len(harness.dials()) == 2
+    harness.until(69.0)  # it was last found to wait for its minute at 60
+    assert speech.state is SpeechState.WAITING and len(harness.dials()) == 3
+    harness.until(70.0)
+    assert isinstance(speech.error, PoolTimeout)
+
+
+def test_what_is_under_way_waits_no_longer_than_ever_where_no_minute_counts() -> None:
+    """There is no room for it, for another voice speaks all the time."""
+    shape = traits(SEQUENTIAL, input=Input.WHOLE, max_text=20, ping=None)
+    harness = Harness(shape, settings(min_idle=0, max_size=1))
+    speech = said(harness, "The first one. And the second one. ")
+    harness.up()
+    harness.audio(speech)
+    harness.done(speech)
+    harness.audio(speech)
+    other = harness.ask(line="other")
+    harness.drop(harness.on(speech))
+    assert speech.under_way and speech.state is SpeechState.WAITING
+    harness.until(9.99)
+    assert not speech.over and not other.over
+    harness.until(10.0)
+    assert isinstance(speech.error, PoolTimeout)
 
 
 def test_what_is_begun_again_comes_first_and_counts_again() -> None:

@@ -73,10 +73,12 @@ def down(config: dict[str, object] | None = None, **more: object) -> Harness:
 def break_down(harness: Harness) -> None:
     """Have the provider of the first route refuse all dials until it is given up."""
     while not harness.wires or breaker(harness).closed:
-        harness.ask()
+        speech = harness.ask()
         harness.advance(0.1)
         for conn in [conn for conn in harness.wires if conn.coming and not conn.plan.number]:
             harness.refuse(conn)
+        if speech.plan.number:
+            harness.interrupt(speech)  # it must not take the room of the dials that are to fail
 
 
 def refused(speech: Speech) -> CircuitOpen:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.helpers import MULTIPLEXED, SEQUENTIAL, Harness, opened, traits
+from tests.core.helpers import MULTIPLEXED, SEQUENTIAL, Harness, opened, settings, traits
 from tests.core.test_admission import Town
-from ttsmux.core.speech import Speech
+from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import SpeechState
 from ttsmux.errors import AtCapacity, ClosedError
+
+QUIET = traits(ping=None)
 
 
 def drained() -> tuple[Harness, Speech, Speech]:
@@ -68,6 +70,46 @@ def test_draining_is_not_over_while_a_speech_is_in_line_for_another_clients_conn
     assert not ticket.done
     drains.hung_up()
     assert ticket.done and drains.finish(speech) == b"\1\2\3\4"
+
+
+def test_who_drains_dials_no_spares() -> None:
+    """Neither those that were lost nor those that were refused come back; nobody will come."""
+    harness = Harness(QUIET, settings(min_idle=2))
+    speech = harness.speak("Hello ", end=False)
+    first, second, third = harness.wires
+    harness.up(first, second)
+    harness.drain()
+    harness.drop(second, 1001)
+    harness.refuse(third)
+    harness.advance(300.0)
+    assert len(harness.wires) == 3 and harness.on(speech) is first
+
+
+def test_who_drains_has_nothing_prewarmed() -> None:
+    """It ends at once with what is ready; one that is being dialled is one too many by then."""
+    harness = Harness(QUIET, settings(min_idle=0))
+    speech = harness.speak("Hello ", end=False)
+    harness.up()
+    prewarm = harness.prewarm(3, timeout=100.0)
+    assert len(harness.wires) == 4 and not prewarm.done
+    harness.drain()
+    assert harness.read(prewarm) is END and prewarm.ready == 1
+    for conn in harness.wires[1:]:
+        harness.refuse(conn)
+    harness.advance(300.0)
+    assert len(harness.wires) == 4 and harness.on(speech) is harness.wires[0]
+
+
+def test_who_drains_dials_for_what_is_spoken() -> None:
+    """One connection, in the place of one that did not come about."""
+    harness = Harness(QUIET, settings(min_idle=2))
+    speech = harness.speak("Hello. ")
+    harness.drain()
+    for conn in list(harness.wires):
+        harness.refuse(conn)
+    harness.advance(1.0)
+    harness.up()
+    assert len(harness.wires) == 4 and harness.on(speech) is harness.wires[3]
 
 
 def test_draining_is_over_when_the_last_speech_is_turned_away() -> None:

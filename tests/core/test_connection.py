@@ -16,7 +16,7 @@ from tests.core.helpers import (
 from ttsmux.adapter import PING, EarlyEnd
 from ttsmux.core.connection import Connection
 from ttsmux.core.effects import HangUp, Send
-from ttsmux.core.speech import END
+from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import ConnectionState, GenerationState, SpeechState
 from ttsmux.errors import (
     AuthError,
@@ -308,7 +308,7 @@ def test_a_release_that_never_comes_dooms() -> None:
 
 def test_a_second_step_is_taken_when_audio_came() -> None:
     """Two-step ends: the release follows the first audio after the end, once."""
-    harness = opened(traits(release_after=2.0))
+    harness = opened(traits(release_after=2.0, ping=None))
     speech = harness.speak("Hello. ")
     conn = harness.wires[0]
     assert harness.words(conn)[-1] == "end"
@@ -1014,6 +1014,9 @@ def test_idle_connections_are_hung_up() -> None:
     assert harness.wires[0].state is ConnectionState.OPEN
     harness.advance(0.001)
     assert harness.wires[0].state is ConnectionState.CLOSING
+    more = opened(traits(ping=None, max_idle=30.0), settings(min_idle=0, max_idle=60.0))
+    more.advance(30.0)
+    assert more.wires[0].over, "the provider ends it whatever the user says"
     other = opened(traits(ping=None, max_idle=30.0), settings(min_idle=0, max_idle=10.0))
     other.advance(10.0)
     assert other.wires[0].state is ConnectionState.CLOSING
@@ -1028,6 +1031,21 @@ def test_an_old_spare_is_replaced_before_it_goes() -> None:
     harness.up()
     assert {conn.state for conn in old} == {ConnectionState.CLOSING}
     assert harness.wires[2].idle
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "replaced"),
+    [(None, 280.0, 280.0), (3600.0, 280.0, 280.0), (100.0, 280.0, 100.0), (100.0, None, 100.0)],
+)
+def test_the_lower_limit_of_age_holds(
+    ours: float | None, theirs: float | None, replaced: float
+) -> None:
+    """A client's is for all its providers, and none of them lives longer for it."""
+    harness = opened(traits(ping=None, max_age=theirs), settings(min_idle=0, max_age=ours))
+    harness.until(0.95 * replaced - 0.001)
+    assert harness.wires[0].idle
+    harness.until(replaced)
+    assert harness.wires[0].over
 
 
 def test_an_old_spare_still_serves_until_its_replacement_is_up() -> None:
@@ -1086,6 +1104,63 @@ def test_a_connection_that_dies_young_or_at_work_says_nothing_of_its_siblings(bu
     else:
         harness.drop(harness.wires[0])
     assert not any(conn.outdated for conn in harness.wires)
+
+
+def aging(seconds: float, *, proved: bool = True) -> tuple[Harness, Speech, Connection]:
+    """Return a speech on a connection of that age, with as old ones of two voices, and a young."""
+    config = settings(min_idle=0, retry={"attempts": 1, "budget": 0, "breaker_failures": 1})
+    harness = Harness(QUIET, config)
+    harness.prewarm(2)
+    harness.prewarm(2, line="other")
+    harness.up()
+    for conn in harness.wires if proved else ():
+        harness.say(conn, "ack -")
+    harness.advance(seconds - 20.0)
+    neighbour = harness.prewarm(3)
+    harness.up()
+    assert neighbour.done and len(harness.wires) == 5
+    harness.advance(20.0)
+    harness.speak("One. ")
+    speech = harness.speak("Two. ")
+    assert harness.on(speech) in harness.wires[:2], "the young one is used first"
+    harness.take()
+    return harness, speech, harness.on(speech)
+
+
+@pytest.mark.parametrize("proved", [True, False])
+def test_a_word_of_age_costs_a_speech_nothing_and_its_siblings_their_sockets(proved: bool) -> None:
+    """Those of another voice, too; it is begun again on a fresh one, at once and for free."""
+    harness, speech, conn = aging(60.0, proved=proved)
+    harness.say(conn, f"error {harness.id(speech)} age the pipeline timed out")
+    assert [conn.over for conn in harness.wires[:5]] == [True] * 4 + [False]
+    assert speech.not_before == harness.now and len(harness.dials()) == 1
+    harness.up()
+    assert harness.on(speech) is harness.wires[5]
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)
+    stats = harness.mux.stats()
+    assert (stats.retries, stats.dials_failed, stats.circuits_opened) == (0, 0, 0)
+
+
+def test_a_word_of_age_on_an_idle_connection_is_no_failure() -> None:
+    harness, speech, conn = aging(60.0)
+    other = harness.wires[2]
+    harness.say(other, "error - age the pipeline timed out")
+    busy = {conn, harness.wires[4]}
+    assert {conn for conn in harness.wires if not conn.over} == busy
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)
+
+
+@pytest.mark.parametrize("proved", [True, False])
+def test_a_word_of_age_from_a_young_connection_is_an_error_like_any_other(proved: bool) -> None:
+    """Else one that always says so would be tried for ever."""
+    harness, speech, conn = aging(59.0, proved=proved)
+    harness.say(conn, f"error {harness.id(speech)} age the pipeline timed out")
+    assert speech.state is SpeechState.FAILED
+    assert [conn for conn in harness.wires if conn.over] == [conn]
 
 
 def test_a_busy_connection_is_not_killed_for_its_age() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.core.helpers import MULTIPLEXED, SECOND, SEQUENTIAL, Harness, opened, settings, traits
-from tests.core.test_metrics import PARTS, TURNS, loud
+from tests.core.test_metrics import PARTS, REQUEST, TURNS, loud
 from ttsmux.core.speech import Speech
 
 ROW = re.compile(r"^( *[a-z-]+(?: [a-z]+)?) +([\d,]+) ms(?:  ( *#+))?$")
@@ -248,8 +248,71 @@ def test_dials_that_failed_have_a_line() -> None:
     harness.advance(0.25)
     harness.up(harness.wires[1])
     found = {label: number for label, number, _ in rows(explained(harness, speech))}
-    assert (found["failed dials"], found["dial"]) == (500, 250)
-    assert found["text"] + found["failed dials"] + found["queue"] == again
+    assert found["dial"] == 250 and "queue" not in found
+    assert found["text"] + found["failed dials"] == again
+    metrics = speech.metrics()
+    assert round((metrics.failed_dials or 0.0) * 1000) == found["failed dials"]
+
+
+def test_a_forgotten_end_is_seen() -> None:
+    """While nobody writes: the provider has spoken, and the speech is not over."""
+    harness = opened(TURNS)
+    speech = harness.speak("Hello. ", end=False)
+    harness.flush(speech)
+    harness.audio(speech, loud(SECOND))
+    harness.done(speech)
+    harness.hear(speech)
+    harness.advance(1.0)
+    assert explained(harness, speech).splitlines()[-2] == "text wait    0 ms"
+    harness.advance(12.0)
+    told = "12,000 ms, 12,000 ms of it until now: it waits for write() or"
+    assert told in explained(harness, speech)
+    harness.end(speech)
+    assert "text wait    0 ms\n" in explained(harness, speech)
+
+
+def test_what_begins_again_after_it_was_heard_had_its_first_audio_then() -> None:
+    """`ttfa` says the same: the first audio in hand. What comes again is no first audio."""
+    retry = {"on_partial": "restart"}
+    harness = opened(SEQUENTIAL, settings(min_idle=0, retry=retry))
+    speech = harness.speak("Hello. ")
+    harness.mux.collect(speech)
+    harness.advance(0.25)
+    harness.audio(speech, loud(SECOND))
+    harness.hear(speech)
+    harness.advance(0.5)
+    harness.drop(harness.wires[0])
+    harness.advance(1.0)
+    metrics = speech.metrics()
+    assert (metrics.leading_silence, metrics.gaps) == (None, 0), "nothing of it has come again"
+    harness.up()
+    harness.advance(0.5)
+    harness.audio(speech, bytes(SECOND // 10) + loud(SECOND))
+    harness.hear(speech)
+    harness.done(speech)
+    harness.finish(speech)
+    found = {label: number for label, number, _ in rows(explained(harness, speech))}
+    assert found["provider"] == found["first audio"] == 250
+    assert "retries" not in found and found["in all"] == 2250
+    metrics = speech.metrics()
+    assert (metrics.ttfa, metrics.first_audio) == (0.25, 0.25)
+    assert (metrics.leading_silence, metrics.gaps) == (0.1, 0)
+
+
+def test_what_begins_again_before_it_was_heard_has_its_first_audio_then() -> None:
+    """Nobody had any of the first attempt in hand: it is one that failed."""
+    harness = opened(SEQUENTIAL)
+    speech = harness.speak("Hello. ")
+    harness.advance(0.25)
+    harness.audio(speech, loud(SECOND))
+    harness.drop(harness.wires[0])
+    harness.advance(1.0)
+    harness.up()
+    harness.advance(0.5)
+    harness.audio(speech, loud(SECOND))
+    harness.hear(speech)
+    found = {label: number for label, number, _ in rows(explained(harness, speech))}
+    assert (found["retries"], found["provider"], found["first audio"]) == (1250, 500, 1750)
 
 
 def test_a_dial_that_failed_beside_the_one_that_worked_is_no_line_of_its_own() -> None:
@@ -275,6 +338,25 @@ def test_a_dial_that_failed_before_there_was_text_kept_nobody() -> None:
     harness.write(speech, "Hello. ")
     assert [row[0] for row in rows(explained(harness, speech))][:2] == ["text", "dial"]
     assert speech.metrics().queue == 0.0
+
+
+def test_a_request_is_drawn_as_no_dial() -> None:
+    """Nothing was connected yet, and the time for its key is nobody's queue."""
+    harness = Harness(REQUEST)
+    speech = harness.speak("Hello. ")
+    harness.advance(0.25)
+    harness.mux.dialled(harness.wires[0], harness.now, {"key": 0.25})
+    harness.collect()
+    harness.advance(0.5)
+    text = explained(harness, speech)
+    assert [row[:2] for row in rows(text)] == [
+        ("text", 0),
+        ("request", 250),
+        ("  key", 250),
+        ("provider", 500),
+        ("so far", 750),
+    ]
+    assert "dial" not in text and "connection" not in text
 
 
 def test_much_usage_is_folded() -> None:

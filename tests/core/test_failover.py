@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.core.helpers import LEAN, MULTIPLEXED, Harness, Toy, settings, traits
-from ttsmux.adapter import Input
+from ttsmux.adapter import EarlyEnd, Input
+from ttsmux.core.lane import Lane
 from ttsmux.core.route import Route
-from ttsmux.core.speech import END
+from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import SpeechState
 from ttsmux.errors import AuthError, ConnectError, Error, GenerationError
 
@@ -78,6 +79,86 @@ def two_routes() -> Harness:
     first = Route(adapter=Toy(line="first"))
     second = Route(adapter=Toy(shape=traits(MULTIPLEXED, formats=("mulaw_8000",)), line="second"))
     return Harness(config=LEAN, routes=[first, second])
+
+
+def lane_of(harness: Harness) -> Lane:
+    """Return the lane of the first route."""
+    return next(lane for lane in harness.mux._pool.lanes.values() if lane.plan.number == 0)
+
+
+def failing(failures: int, **retry: object) -> Harness:
+    """Two routes; dials of the first have failed *failures* times in a row."""
+    routes = [Route(adapter=Toy(line=line)) for line in ("first", "second")]
+    harness = Harness(config=settings(min_idle=0, retry=retry), routes=routes)
+    speech = harness.speak("Hello. ")
+    for _ in range(failures):
+        harness.refuse(harness.wires[-1])
+        harness.until(lane_of(harness).not_before)
+    harness.interrupt(speech)
+    if harness.wires[-1].coming:
+        harness.refuse(harness.wires[-1])
+    return harness
+
+
+def test_who_comes_to_a_route_that_fails_does_not_wait_for_its_next_dial() -> None:
+    """Three dials in a row have failed, of others: it need not find that out anew."""
+    harness = failing(2)
+    assert lane_of(harness).failures == 3 and harness.now < lane_of(harness).not_before
+    speech = harness.speak("Hi. ")
+    assert speech.plan.number == 1 and harness.wires[-1].plan.number == 1
+    assert speech.metrics().attempts == 0
+    (rerouted,) = harness.events("speech.rerouted")
+    assert rerouted.fields["error"] == "ConnectError"
+
+
+def test_who_comes_when_the_rest_is_over_bears_one_more_dial() -> None:
+    """The route is tried again, by one dial, and left when that fails too."""
+    harness = failing(2)
+    harness.until(lane_of(harness).not_before)
+    speech = harness.speak("Hi. ")
+    assert speech.plan.number == 0 and harness.wires[-1].coming
+    harness.refuse(harness.wires[-1])
+    assert speech.plan.number == 1 and speech.metrics().attempts == 1
+
+
+def test_who_comes_after_two_failures_waits_for_the_third() -> None:
+    harness = failing(1)
+    assert lane_of(harness).failures == 2
+    speech = harness.speak("Hi. ")
+    assert speech.plan.number == 0
+    harness.until(lane_of(harness).not_before)
+    harness.refuse(harness.wires[-1])
+    assert speech.plan.number == 1 and speech.metrics().attempts == 1
+
+
+def test_a_route_that_fails_is_not_left_for_one_that_fails_too() -> None:
+    """Where nothing is ready one may as well wait for the first."""
+    harness = failing(2, switch_after=3)
+    other = harness.speak("Hi. ")
+    assert other.plan.number == 1
+    harness.refuse(harness.wires[-1])
+    speech = harness.speak("Ho. ")
+    assert speech.plan.number == 0
+    harness.until(lane_of(harness).not_before)
+    assert harness.wires[-1].plan.number == 0
+    harness.up(harness.wires[-1])
+    assert speech.generation is not None
+
+
+def test_failed_spares_do_not_count_against_a_connection_that_serves() -> None:
+    """What fails on it is tried again there, as often as ever."""
+    routes = [Route(adapter=Toy(line=line)) for line in ("first", "second")]
+    harness = Harness(config=settings(min_idle=0), routes=routes)
+    speech = harness.speak("Hello. ")
+    harness.up()
+    prewarm = harness.prewarm(2)
+    while lane_of(harness).failures < 3:
+        for conn in [conn for conn in harness.wires if conn.coming]:
+            harness.refuse(conn)
+        harness.advance(2.0)
+    assert not speech.over and prewarm is not None
+    harness.say(harness.wires[0], f"error {harness.id(speech)} generation busy")
+    assert speech.plan.number == 0
 
 
 def test_a_refused_dial_goes_to_the_next_route() -> None:
@@ -192,3 +273,73 @@ def test_the_last_route_fails_the_speech() -> None:
         harness.read(speech)
     assert caught.value.provider == "toy" and caught.value.phase == "dial"
     assert isinstance(caught.value, AuthError) and not isinstance(caught.value, ConnectError)
+
+
+# --- between two generations ----------------------------------------------------------------------
+
+
+def between(**retry: object) -> tuple[Harness, Speech]:
+    """A speech that was heard to the end of what it had to say, and its connection was lost."""
+    shape = traits(MULTIPLEXED, ping=None, early_end=EarlyEnd.NEXT_GENERATION)
+    harness = Harness(shape, settings(min_idle=0, retry=retry))
+    speech = harness.speak("First. ", end=False)
+    harness.up()
+    harness.flush(speech)
+    harness.audio(speech)
+    harness.advance(1.0)
+    id = harness.id(speech)
+    harness.say(harness.on(speech), f"all - end {id}|released {id}")
+    harness.hear(speech)
+    harness.drop(harness.wires[0], 1001)
+    assert speech.generation is None and speech.state is SpeechState.WAITING
+    return harness, speech
+
+
+def refuse_all(harness: Harness, status: int | None = None, times: int = 1) -> None:
+    for _ in range(times):
+        harness.advance(3.0)
+        for conn in [conn for conn in harness.wires if conn.coming]:
+            harness.refuse(conn, status)
+
+
+@pytest.mark.parametrize(
+    ("retry", "status", "times"),
+    [({"budget": 0}, None, 1), ({"attempts": 2}, None, 2), ({}, 404, 1)],
+    ids=["nothing left to pay with", "no tries left", "no retry would help"],
+)
+def test_a_dial_in_hope_fails_no_speech_that_may_be_over(
+    retry: dict[str, object], status: int | None, times: int
+) -> None:
+    """All that it had to say is spoken; and nothing more is dialled for it."""
+    harness, speech = between(**retry)
+    refuse_all(harness, status, times)
+    dials = len(harness.wires)
+    harness.advance(60.0)
+    assert len(harness.wires) == dials
+    harness.end(speech)
+    assert speech.state is SpeechState.RECEIVED
+    assert harness.read(speech) is END
+
+
+def test_when_it_has_more_to_say_it_is_dialled_for_once_more() -> None:
+    harness, speech = between()
+    refuse_all(harness, 404)
+    dials = len(harness.wires)
+    harness.write(speech, "Second. ")
+    harness.end(speech)
+    harness.advance(3.0)
+    assert len(harness.wires) == dials + 1
+    refuse_all(harness, 404)
+    assert speech.state is SpeechState.FAILED
+
+
+def test_it_may_speak_on_when_the_provider_is_there_again() -> None:
+    harness, speech = between(attempts=2)
+    refuse_all(harness, times=2)
+    harness.write(speech, "Second. ")
+    harness.end(speech)
+    harness.advance(3.0)
+    harness.up()
+    harness.audio(speech)
+    harness.done(speech)
+    assert harness.finish(speech)

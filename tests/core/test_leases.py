@@ -193,15 +193,50 @@ def test_who_was_leased_has_been_idle_since_it_last_spoke() -> None:
     assert first.state is ConnectionState.CLOSING and second.state is ConnectionState.OPEN
 
 
-def test_an_old_connection_goes_when_its_lessee_is_done() -> None:
-    """Not under it."""
-    harness = opened(traits(WHOLE, max_age=60.0, ping=None), LEAN)
-    conn = harness.wires[0]
+AGING = traits(WHOLE, max_age=60.0, ping=None)
+
+
+def test_a_connection_whose_time_is_up_between_two_sentences_is_replaced() -> None:
+    """Not at the end of the speech, which may be hours away."""
+    harness = opened(AGING, LEAN)
+    old = harness.wires[0]
     speech = between(harness)
-    harness.advance(61.0)
-    assert conn.state is ConnectionState.OPEN and conn.lessee is speech
-    harness.interrupt(speech)
-    assert conn.state is ConnectionState.CLOSING
+    harness.advance(60.0)
+    assert old.state is ConnectionState.OPEN and len(harness.wires) == 2
+    harness.up()
+    assert old.state is ConnectionState.CLOSING
+    harness.write(speech, "Two. ")
+    assert harness.on(speech) is harness.wires[1]
+
+
+def test_a_sentence_does_not_wait_for_the_connection_that_replaces_an_old_one() -> None:
+    """It is spoken on the old one, and only the next one on the new."""
+    harness = opened(AGING, LEAN)
+    old = harness.wires[0]
+    speech = between(harness)
+    harness.advance(60.0)
+    harness.write(speech, "Two. ")
+    assert harness.on(speech) is old
+    harness.up()
+    harness.audio(speech)
+    harness.done(speech)
+    assert old.state is ConnectionState.CLOSING
+    harness.write(speech, "Three. ")
+    assert harness.on(speech) is harness.wires[1]
+
+
+def test_who_was_under_way_on_a_connection_whose_time_is_up_is_served_first() -> None:
+    harness = opened(AGING, ONE)
+    old = harness.wires[0]
+    speech = between(harness)
+    harness.advance(59.0)
+    harness.speak("Other.")
+    harness.advance(1.0)
+    assert old.state is ConnectionState.CLOSING, "there is no room for another one"
+    harness.write(speech, "Two. ")
+    harness.hung_up()
+    harness.up()
+    assert harness.on(speech) is harness.wires[1]
 
 
 def test_a_connection_with_several_seats_is_not_leased() -> None:

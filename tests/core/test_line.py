@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
-from tests.core.helpers import Harness, Toy, settings, traits
+from tests.core.helpers import MULTIPLEXED, Harness, Toy, opened, settings, traits
 from ttsmux.core.route import Route
 from ttsmux.core.speech import Speech
 from ttsmux.core.states import SpeechState
@@ -129,3 +132,23 @@ def test_ten_seconds_of_failing_begin_with_the_first_dial_that_failed() -> None:
     harness.until(17.1)
     harness.drop(harness.on(speech))
     assert speech.state is SpeechState.FAILED
+
+
+def test_who_is_over_is_not_held_by_the_line_it_stood_in() -> None:
+    """Nor is the audio that nobody reads, however long others wait there."""
+    harness = opened(traits(MULTIPLEXED, ping=None), settings(min_idle=0))
+    waits = harness.speak(end=False)  # has no text for an hour
+    gone = []
+    for _ in range(20):
+        speech = harness.speak("Hello. ")
+        harness.audio(speech)
+        id = harness.id(speech)
+        conn = harness.on(speech)
+        harness.say(conn, f"error {id} generation broken!", f"released {id}")
+        assert speech.state is SpeechState.FAILED
+        gone.append(weakref.ref(speech))
+        harness.take()
+    del speech
+    gc.collect()
+    assert [ref() for ref in gone if ref() is not None] == []
+    assert waits.state is not SpeechState.FAILED

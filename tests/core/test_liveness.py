@@ -203,6 +203,101 @@ def test_a_wire_on_which_something_comes_is_not_dead() -> None:
     assert harness.on(speech) in harness.wires[:3] and not harness.dials()
 
 
+def pinged(harness: Harness) -> list[int]:
+    """Return how often each connection was."""
+    return [harness.words(conn).count("PING") for conn in harness.wires]
+
+
+def test_a_slow_answer_costs_no_idle_connection() -> None:
+    """Halfway all are asked; what answers is kept, whatever becomes of the speech."""
+    harness = opened(traits(), LONE, n=4)
+    harness.advance(15.0)
+    speech = harness.speak("Hello. ")
+    slow = harness.on(speech)
+    harness.until(17.499)
+    assert pinged(harness) == [0, 0, 0, 0]
+    harness.until(17.5)
+    assert pinged(harness) == [1, 1, 1, 1]
+    harness.advance(0.1)
+    for conn in harness.wires:
+        harness.alive(conn)
+    harness.until(20.0)
+    assert isinstance(speech.error, FirstAudioTimeout)
+    assert [conn for conn in harness.wires if conn.over] == [slow]
+    assert pinged(harness) == [1, 1, 1, 1]
+
+
+def test_idle_connections_that_do_not_answer_are_given_up_with_the_silent_one() -> None:
+    """Also of another voice; not before its time is over."""
+    harness = opened(traits(), LONE, n=2)
+    harness.prewarm(2, voice="anna")
+    harness.up()
+    harness.advance(15.0)
+    silent = harness.on(harness.speak("Hello. "))
+    sound = [harness.wires[2], *(conn for conn in harness.wires[:2] if conn.idle)]
+    harness.until(17.5)
+    for conn in sound:
+        harness.alive(conn)
+    harness.until(19.999)
+    assert not any(conn.over for conn in harness.wires)
+    harness.until(20.0)
+    assert {conn for conn in harness.wires if conn.over} == {silent, harness.wires[3]}
+
+
+def test_audio_that_stops_is_asked_after_once_each_time() -> None:
+    """Halfway through the gap: 1.5 seconds after what has come is played out."""
+    harness = opened(traits(ping=100.0), LONE, n=2)
+    harness.advance(15.0)
+    speech = harness.speak("Hello. ")
+    harness.advance(1.0)
+    harness.audio(speech, b"\1\2" * (SECOND // 2))
+    harness.until(18.499)
+    assert pinged(harness) == [0, 0]
+    harness.until(19.0)
+    assert pinged(harness) == [1, 1]
+    for conn in harness.wires:
+        harness.alive(conn)
+    harness.audio(speech, b"\1\2" * (SECOND // 2))
+    harness.until(20.499)
+    assert pinged(harness) == [1, 1]
+    harness.until(20.5)
+    assert pinged(harness) == [2, 2]
+
+
+def test_who_was_asked_already_is_not_asked_again() -> None:
+    harness = opened(traits(), LONE, n=2)
+    harness.advance(19.0)
+    harness.speak("Hello. ")
+    harness.until(20.0)
+    assert pinged(harness) == [1, 1], "for they have been quiet for long"
+    harness.until(23.999)
+    assert pinged(harness) == [1, 1]
+    harness.until(24.0)
+    assert all(conn.over for conn in harness.wires)
+
+
+def test_no_voice_has_its_spares_back_at_once() -> None:
+    """Of those that were given up with the silent one of another."""
+    harness = Harness(QUIET, settings(min_idle=1, retry={"attempts": 1}))
+    for line in ("a", "b"):
+        speech = harness.speak("Hello. ", line=line)
+        harness.up()
+        harness.audio(speech)
+        harness.done(speech)
+        harness.finish(speech)
+    harness.advance(30.0)
+    harness.up()
+    harness.speak("Hello. ", line="a")
+    harness.up()
+    harness.take()
+    harness.advance(4.999)
+    assert not harness.dials() and any(conn.idle for conn in harness.wires)
+    harness.advance(0.001)
+    assert not harness.dials() and not any(conn.idle for conn in harness.wires)
+    harness.advance(30.0)
+    assert {dial.conn.lane for dial in harness.dials()} == {conn.lane for conn in harness.wires}
+
+
 def test_spares_that_were_given_up_together_come_back_after_a_while() -> None:
     """As after a loss: this client may not be the only one whose connections have died."""
     harness = opened(QUIET, settings(min_idle=1), n=2)

@@ -48,6 +48,35 @@ def loud(size: int) -> bytes:
 # --- waiting for text -----------------------------------------------------------------------------
 
 
+def test_a_wait_for_text_counts_while_it_goes_on() -> None:
+    """Who asks now is told of it; not while audio is left to play, or due, nor at the end."""
+    harness = opened(FLUSHING)
+    speech = harness.speak()
+    harness.advance(0.5)
+    assert speech.metrics(harness.now).text_wait == 0.5
+    harness.write(speech, "Hello. ")
+    harness.flush(speech)
+    harness.advance(0.25)
+    assert speech.metrics(harness.now).text_wait == 0.5, "the provider owes audio"
+    harness.audio(speech, loud(HALF))
+    harness.advance(0.5)
+    assert speech.metrics(harness.now).text_wait == 0.5, "half a second of it is being played"
+    harness.advance(0.75)
+    assert speech.metrics(harness.now).text_wait == 1.25
+    assert speech.metrics().text_wait == 0.5
+    harness.end(speech)
+    assert speech.metrics(harness.now).text_wait == 0.5
+    harness.interrupt(speech)
+    assert speech.metrics(harness.now + 9.0).text_wait == 0.5
+
+
+def test_text_that_has_no_seat_yet_is_not_missed() -> None:
+    harness = Harness(MULTIPLEXED)
+    speech = harness.speak("Hello. ", end=False)
+    harness.advance(0.5)
+    assert speech.metrics(harness.now).text_wait == 0.0
+
+
 def test_a_speech_waits_for_its_first_text() -> None:
     """From `speak()` on; what comes after the first word is not its source's alone."""
     harness = opened(MULTIPLEXED)
@@ -190,8 +219,8 @@ def test_who_waits_for_others_queues() -> None:
     assert metrics.connection_reused and metrics.setup == 0.0
 
 
-def test_a_dial_that_failed_counts_as_queue() -> None:
-    """Only that of the connection it got is its dial."""
+def test_a_dial_that_failed_and_the_wait_for_another_are_one_figure() -> None:
+    """Only that of the connection it got is its dial, and nobody else was served."""
     harness = Harness(SEQUENTIAL, settings(min_idle=0))
     speech = harness.speak("Hello. ")
     harness.advance(0.5)
@@ -202,7 +231,7 @@ def test_a_dial_that_failed_counts_as_queue() -> None:
     harness.advance(0.25)
     harness.up(harness.wires[1])
     metrics = speech.metrics()
-    assert metrics.queue == pytest.approx(again)
+    assert (metrics.queue, metrics.failed_dials) == (0.0, pytest.approx(again))
     assert metrics.connect == pytest.approx(0.25) and metrics.attempts == 2
 
 
@@ -234,14 +263,46 @@ def test_who_leaves_the_line_without_a_seat_has_queued(how: str) -> None:
     assert ends[-1].fields["queue"] == seconds
 
 
-def test_dials_that_failed_are_queue_where_none_worked() -> None:
+def test_dials_that_failed_are_all_there_is_where_none_worked() -> None:
     """All of the time since the text was there, then."""
     harness = Harness(SEQUENTIAL, settings(min_idle=0, retry={"attempts": 1}))
     speech = harness.speak("Hello. ")
     harness.advance(0.5)
     harness.refuse(harness.wires[0])
     assert speech.state is SpeechState.FAILED
-    assert (speech.metrics().queue, speech.metrics().acquire) == (0.5, 0.5)
+    assert (speech.metrics().failed_dials, speech.metrics().acquire) == (0.5, 0.5)
+    assert speech.metrics().queue == 0.0
+
+
+def test_a_seat_of_somebody_elses_after_a_dial_that_failed_was_queued_for() -> None:
+    """From then on: what it got in the end was no dial of its own."""
+    harness = opened(SEQUENTIAL, settings(min_idle=0, max_size=2))
+    first, second = harness.speak("Hello. "), harness.speak("World. ")
+    harness.advance(0.5)
+    harness.refuse(harness.wires[1])
+    harness.advance(0.01)
+    harness.audio(first, loud(HALF))
+    harness.done(first)
+    assert second.generation is not None and second.metrics().connection_reused
+    metrics = second.metrics()
+    assert metrics.failed_dials is not None and metrics.queue is not None
+    assert metrics.failed_dials + metrics.queue == metrics.acquire == pytest.approx(0.51)
+
+
+def test_the_first_audio_counts_from_the_beginning() -> None:
+    """With the wait for the text and for a connection, of which `ttfa` has none."""
+    harness = Harness(MULTIPLEXED)
+    speech = harness.speak()
+    harness.advance(0.25)
+    harness.write(speech, "Hello. ")
+    harness.advance(0.5)
+    harness.up()
+    harness.advance(0.125)
+    harness.audio(speech, loud(HALF))
+    assert speech.metrics().first_audio is None
+    harness.advance(0.125)
+    harness.hear(speech)
+    assert (speech.metrics().first_audio, speech.metrics().ttfa) == (1.0, 0.25)
 
 
 def test_the_setup_is_what_the_provider_takes_to_say_that_it_is_ready() -> None:
@@ -272,6 +333,24 @@ def test_the_parts_of_a_dial_are_told_as_the_wire_tells_them() -> None:
     harness.audio(speech)
     harness.done(speech)
     assert harness.speak("World. ").metrics().dial_parts == {}
+
+
+REQUEST = traits(reusable=False, ping=None)
+
+
+def test_a_request_is_no_dial() -> None:
+    """It connects when it is sent, which is in `ttfa`; what its key took is told."""
+    harness = Harness(REQUEST)
+    speech = harness.speak("Hello. ")
+    harness.advance(0.25)
+    harness.mux.dialled(harness.wires[0], harness.now, {"key": 0.25})
+    harness.collect()
+    metrics = speech.metrics()
+    assert (metrics.connect, metrics.setup, metrics.connection_reused) == (None, None, False)
+    assert (metrics.acquire, metrics.queue) == (0.25, 0.0)
+    assert metrics.dial_parts == {"key": 0.25}
+    [event] = harness.events("connection.opened")
+    assert (event.fields["seconds"], event.fields["setup"]) == (None, None)
 
 
 # --- silence --------------------------------------------------------------------------------------
@@ -642,7 +721,9 @@ def test_the_log_sums_a_speech_up_at_its_end(how: str) -> None:
         "seconds": 1.875,
         "attempts": 1,
         "queue": 0.0,
+        "failed_dials": 0.0,
         "connect": 0.375,
+        "first_audio": 0.875,
         "ttfa": 0.5,
         "text_wait": 0.125,
         "audio_seconds": 1.0,
@@ -664,7 +745,7 @@ def test_the_first_audio_is_an_event() -> None:
     harness.advance(0.25)
     harness.hear(speech)
     [event] = harness.events("speech.first_audio")
-    assert event.fields == {"speech": 1, "provider": "toy", "ttfa": 0.5}
+    assert event.fields == {"speech": 1, "provider": "toy", "first_audio": 0.5, "ttfa": 0.5}
 
 
 def test_what_a_torn_step_ended_is_in_the_log() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.helpers import MULTIPLEXED, Harness, opened, settings, traits
+from tests.core.helpers import MULTIPLEXED, SEQUENTIAL, Harness, opened, settings, traits
 from ttsmux.adapter import PING, Flush
 from ttsmux.core.effects import Dial, HangUp, Report, Send, Wake
 from ttsmux.core.speech import END
@@ -81,7 +81,7 @@ def test_a_client_that_is_idle_has_no_deadline() -> None:
 
 def test_ticking_too_early_or_too_often_changes_nothing() -> None:
     """A clock that is off by a little does no harm."""
-    harness = opened(MULTIPLEXED)
+    harness = opened(traits(MULTIPLEXED, ping=None))
     harness.speak("Hello. ")
     before = list(harness.effects)
     for _ in range(3):
@@ -197,3 +197,16 @@ def test_the_order_of_a_close() -> None:
     assert harness.read(ticket) is END
     harness.advance(100.0)
     assert harness.mux.deadline is None
+
+
+def test_numbers_go_on_from_a_mux_that_is_given_up() -> None:
+    """A log has no two speeches of a client by one number, and no two connections."""
+    torn, harness = opened(SEQUENTIAL), Harness(SEQUENTIAL)
+    torn.speak("Hello. ")
+    torn.prewarm(2)
+    harness.mux.number_on(torn.mux)
+    speech = harness.speak("World. ")
+    harness.up()
+    assert speech.number == 2
+    assert [conn.number for conn in harness.wires] == [len(torn.wires) + 1]
+    assert harness.mux.stats().dials == 1, "they are counted from nought"

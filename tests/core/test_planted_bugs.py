@@ -199,7 +199,7 @@ def max_size_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     def dial(dialler: Dialler, lane: Lane, now: float, *, evict: bool = False) -> bool:
         pool = dialler._pool
         pool.counts.dials += 1
-        conn = Connection(pool.counts.dials, lane, pool, False, now)
+        conn = Connection(pool.counts.dials, lane, pool, now)
         lane.connections.append(conn)
         for limited in lane.crowds:
             limited.connections.append(conn)
@@ -238,7 +238,7 @@ def a_spare_evicts_another_connection(patch: pytest.MonkeyPatch) -> None:
 @plant
 def retry_after_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     def forget(pool: Pool, conn: Connection, error: object, now: float) -> None:
-        conn.lane.not_before = now
+        conn.lane.rests_until = conn.lane.standing.asked_until = now
 
     after(patch, Pool, "lane_failed", forget)
 
@@ -299,12 +299,13 @@ def an_id_is_used_again(patch: pytest.MonkeyPatch) -> None:
 
 @plant
 def the_last_to_come_is_served_first(patch: pytest.MonkeyPatch) -> None:
-    real = Pool.wait
+    real = Pool._place
 
-    def wait(pool: Pool, speech: Speech, now: float, *, first: bool = False) -> None:
-        real(pool, speech, now, first=True)
+    def place(pool: Pool, speech: Speech, *, again: bool = False) -> int:
+        speech.place = -real(pool, speech, again=again)
+        return speech.place
 
-    patch.setattr(Pool, "wait", wait)
+    patch.setattr(Pool, "_place", place)
 
 
 @plant

@@ -77,6 +77,37 @@ def test_a_speech_begun_again_goes_to_the_front() -> None:
     assert first.generation is not None and third.generation is None
 
 
+def test_speeches_that_are_begun_again_keep_their_order() -> None:
+    """Those of a connection that was torn, before who came after them."""
+    config = settings(min_idle=0, max_size=1, retry={"base": 1e-9, "cap": 1e-9})
+    harness = opened(traits(MULTIPLEXED, seats=3, slots=3), config)
+    torn = [harness.speak(f"{number}. ") for number in range(3)]
+    later = harness.speak("Later. ")
+    harness.drop(harness.wires[0])
+    harness.advance(0.001)
+    harness.up()
+    said = [word for word in harness.words(harness.wires[-1]) if word.startswith("text")]
+    assert said == ["text 0. ", "text 1. ", "text 2. "]
+    assert later.generation is None
+    assert all(speech.generation is not None for speech in torn)
+
+
+def test_a_speech_that_is_put_back_twice_is_served_once() -> None:
+    """It rests: what its line knows of the place that it had before does not count."""
+    config = settings(min_idle=0, max_size=1, retry={"base": 1.0, "cap": 1.0})
+    harness = opened(traits(MUTING, seats=1, slots=1), config)
+    busy, speech = harness.speak("Busy. "), harness.speak("Waits. ")
+    finish(harness, busy)
+    for failures in (1, 2):
+        harness.say(harness.wires[0], f"error {harness.id(speech)} generation busy")
+        assert harness.now < speech.not_before and speech.generation is None, failures
+        harness.until(speech.not_before - 0.001)
+        assert speech.generation is None
+        harness.advance(0.002)
+        assert speech.generation is not None
+    finish(harness, speech)
+
+
 def test_speeches_of_another_key_do_not_wait_behind() -> None:
     """A queue is as long as its own key's."""
     harness = opened(QUIET, settings(min_idle=0, max_size=2))
@@ -459,7 +490,7 @@ def test_a_bad_key_found_at_the_upgrade() -> None:
     harness = Harness(QUIET, refreshable=True)
     speech = harness.speak("Hello. ")
     harness.refuse(harness.wires[0], 401)
-    assert [dial.refresh for dial in harness.dials()] == [False, True]
+    assert len(harness.dials()) == 2
     assert speech.state is SpeechState.WAITING
     harness.refuse(harness.wires[1], 401)
     with pytest.raises(AuthError):
@@ -469,7 +500,7 @@ def test_a_bad_key_found_at_the_upgrade() -> None:
 
 
 def test_a_bad_key_found_after_the_upgrade() -> None:
-    """101, then 1008: bounded dials although nobody waits, and one refresh."""
+    """101, then 1008: bounded dials although nobody waits, the last with a fresh key."""
     harness = Harness(QUIET, ADAPTIVE, refreshable=True)
     ticket = harness.prewarm(1)
     for _ in range(100):
@@ -477,7 +508,6 @@ def test_a_bad_key_found_after_the_upgrade() -> None:
             harness.up(conn)
             harness.drop(conn, 1008, "bad key")
         harness.advance(1.0)
-    assert sum(dial.refresh for dial in harness.dials()) == 1
     assert len(harness.wires) <= 5
     with pytest.raises(AuthError):
         harness.read(ticket)
@@ -492,7 +522,65 @@ def test_a_speech_with_a_bad_key_after_the_upgrade() -> None:
         harness.drop(harness.on(speech), 1008, "bad key")
     with pytest.raises(AuthError):
         harness.read(speech)
-    assert [dial.refresh for dial in harness.dials()] == [False, True]
+    assert len(harness.dials()) == 2
+
+
+def voices(refreshable: bool = True) -> tuple[Harness, list[Speech]]:
+    """Twenty voices are dialled at once, with a key that is refused to the first of them."""
+    harness = Harness(QUIET, settings(min_idle=0, max_size=60), refreshable=refreshable)
+    speeches = [harness.ask(voice=f"v{number}") for number in range(20)]
+    for conn in harness.wires[:20]:
+        harness.refuse(conn, 401)
+    return harness, speeches
+
+
+def test_a_fresh_key_is_tried_for_one_voice_first() -> None:
+    """If that is refused as well, the others know: one dial more than voices, and no two each."""
+    harness, speeches = voices()
+    assert len(harness.dials()) == 21 and not any(speech.over for speech in speeches)
+    ticket = harness.prewarm(1, voice="v7")
+    assert len(harness.dials()) == 21
+    harness.refuse(harness.wires[20], 401)
+    assert all(isinstance(speech.error, AuthError) for speech in speeches)
+    with pytest.raises(AuthError):
+        harness.read(ticket)
+    harness.advance(3600.0)
+    assert len(harness.dials()) == 21
+
+
+def test_a_fresh_key_that_works_is_used_for_all_voices() -> None:
+    """As soon as it has worked: a handshake may precede a refusal. Until then, one at a time."""
+    harness, speeches = voices()
+    harness.up(harness.wires[20])
+    assert speeches[0].generation is not None and len(harness.dials()) == 22
+    harness.audio(speeches[0])
+    assert len(harness.dials()) == 40
+    harness.up()
+    assert all(speech.generation is not None for speech in speeches)
+
+
+@pytest.mark.parametrize("ends", ["is refused", "hangs"])
+def test_a_fresh_key_of_which_nothing_is_heard_is_tried_for_another_voice(ends: str) -> None:
+    """The first to try it has met something else."""
+    harness, speeches = voices()
+    if ends == "is refused":
+        harness.refuse(harness.wires[20])
+    else:
+        harness.until(5.0)
+    assert len(harness.dials()) == 22 and harness.wires[21].plan.key != harness.wires[20].plan.key
+    harness.refuse(harness.wires[21], 401)
+    assert all(isinstance(speech.error, AuthError) for speech in speeches[1:])
+    assert speeches[0].state is SpeechState.WAITING, "it finds out for itself"
+
+
+def test_an_old_key_that_is_refused_late_is_not_tried_again() -> None:
+    """For by then it is known that a fresh one is refused, too."""
+    harness = Harness(QUIET, settings(min_idle=0), refreshable=True)
+    speeches = [harness.ask(voice=voice) for voice in "ab"]
+    for number in (0, 2, 1):
+        harness.refuse(harness.wires[number], 401)
+    assert all(isinstance(speech.error, AuthError) for speech in speeches)
+    assert len(harness.dials()) == 3
 
 
 def test_a_dial_under_way_with_the_old_key_is_not_held_against_the_fresh_one() -> None:
@@ -558,12 +646,12 @@ def test_who_came_later_does_not_take_the_connection_of_one_that_only_rests() ->
 
 
 def test_who_comes_first_takes_the_connection_of_one_that_only_rests() -> None:
-    """Of two that are begun again the one that failed last is in front."""
+    """Of two that are begun again the one that came first is in front."""
     harness = opened(MUTING, settings(min_idle=0, max_size=2, retry={"base": 1.0, "cap": 1.0}))
-    rests = harness.speak("1. ")
-    first, neighbour = (harness.speak(text, line="other") for text in ("2. ", "3. "))
+    first, neighbour = (harness.speak(text, line="other") for text in ("1. ", "2. "))
+    rests = harness.speak("3. ")
     harness.up()
-    idle, drains = harness.wires
+    idle, drains = harness.on(rests), harness.on(first)
     harness.say(idle, f"error {harness.id(rests)} generation busy")
     assert idle.idle and harness.doomed() == []
     harness.say(drains, f"error {harness.id(first)} taint busy")
@@ -628,7 +716,7 @@ def test_a_key_that_works_again_may_be_refreshed_again() -> None:
     harness.drop(harness.wires[1], 1008, "bad key")
     harness.speak("Again. ")
     harness.refuse(harness.wires[2], 401)
-    assert [dial.refresh for dial in harness.dials()] == [False, True, False, True]
+    assert len(harness.dials()) == 4
 
 
 # --- spares ---------------------------------------------------------------------------------------
@@ -1332,6 +1420,7 @@ def test_who_is_refused_is_counted() -> None:
     with pytest.raises(PoolFull) as caught:
         harness.speak("3. ")
     assert caught.value.provider == "toy"
+    harness.prewarm(1)  # takes nobody's place, and asks for no seat
     stats = harness.mux.stats()
     assert (stats.refused, stats.unserved, stats.requests) == (1, 1, 3)
 

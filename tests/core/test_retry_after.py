@@ -16,7 +16,7 @@ from ttsmux.core.speech import Speech
 from ttsmux.core.states import SpeechState
 from ttsmux.errors import (
     CircuitOpen,
-    ConnectError,
+    ConnectionLost,
     Error,
     HandshakeError,
     NotFoundError,
@@ -364,16 +364,89 @@ def test_one_that_has_failed_is_ready_again_after_a_while() -> None:
 
 
 def test_a_circuit_that_opens_meanwhile_is_told_to_who_waits() -> None:
-    """Of another voice, it may be, of which nobody has asked for anything."""
+    """Because of another voice, it may be, whose connection was up before."""
     h = client(retry={"attempts": 9, "breaker_failures": 2})
+    first = h.ask(voice="anna")
+    h.up()
+    h.audio(first)
+    h.done(first)
     waits = h.ask()
-    h.refuse(h.wires[0], 503, retry_after="3")
+    h.refuse(h.wires[-1], 503, retry_after="3")
     assert waits.state is SpeechState.WAITING
-    h.ask(voice="anna")
+    speaks = h.ask(voice="anna")
     h.advance(1.0)
-    h.refuse(h.wires[-1])
+    h.drop(h.on(speaks))
     assert isinstance(waits.error, CircuitOpen)
-    assert isinstance(waits.error.__cause__, ConnectError)
+    assert isinstance(waits.error.__cause__, ConnectionLost)
+
+
+# --- whichever voice it was said to ---------------------------------------------------------------
+
+
+def test_it_is_heeded_for_all_voices() -> None:
+    """Also for one whose connection was lost meanwhile: nothing is dialled before its time."""
+    h = client()
+    h.prewarm(1, voice="anna")
+    h.up()
+    first = h.ask()
+    h.refuse(h.wires[-1], 429, retry_after="30")
+    assert told(first) == 30.0
+    h.drop(h.wires[0], 1001)
+    h.advance(1.0)
+    others = [h.ask(voice=voice) for voice in ("anna", "bert", "carl")]
+    assert [told(speech) for speech in others] == [29.0] * 3
+    assert len(h.wires) == 2
+    h.until(30.0)
+    late = h.ask(voice="bert")
+    assert len(h.wires) == 3 and late.state is SpeechState.WAITING
+
+
+def test_who_waits_for_another_voice_hears_of_it() -> None:
+    """In that very step, if its own dial is not under way: for it none will be begun in time."""
+    h = client(max_size=1)
+    first = h.ask()
+    second = h.ask(voice="anna")
+    h.refuse(h.wires[0], 429, retry_after="30")
+    assert told(first) == told(second) == 30.0
+    assert len(h.wires) == 1
+
+
+def test_that_it_is_busy_for_long_is_known_for_all_voices() -> None:
+    """Five voices find out together; then one of them finds out for all whether it still is."""
+    h = client(retry={"attempts": 1}, max_size=20)
+    h.mux._pool.rng = Dice(0.5)  # type: ignore[assignment]
+    for number in range(5):
+        h.until(5.0 * number)
+        speech = h.ask(voice=f"v{number}")
+        h.refuse(h.wires[-1], 429)
+        assert speech.error is not None
+    for seconds in (2.0, 4.0, 8.0):
+        began, dials = h.now, len(h.wires)
+        assert told(h.ask(voice="another")) == seconds
+        h.until(began + seconds)
+        speeches = [h.ask(voice=f"w{number}") for number in range(9)]
+        assert len(h.wires) == dials + 1, "one for all"
+        h.refuse(h.wires[-1], 429)
+        assert {told(speech) for speech in speeches} == {2 * seconds}
+    h.until(h.now + 16.0)
+    speeches = [h.ask(voice=f"x{number}") for number in range(3)]
+    for _ in speeches:
+        h.up()
+    assert all(speech.generation is not None for speech in speeches)
+
+
+def test_dials_of_several_voices_that_fail_together_are_one_pause() -> None:
+    """They were under way together, so what they found out is one thing."""
+    h = client(retry={"attempts": 1}, max_size=20)
+    h.mux._pool.rng = Dice(0.5)  # type: ignore[assignment]
+    for number in range(5):
+        h.until(5.0 * number)
+        speeches = [h.ask(voice=f"v{voice}") for voice in range(3)]
+        h.advance(0.1)
+        for conn in h.wires[-3:]:
+            h.refuse(conn, 429)
+        assert all(speech.over for speech in speeches)
+    assert told(h.ask()) == 2.0
 
 
 # --- one that turns dials away for long -----------------------------------------------------------
@@ -491,7 +564,7 @@ def test_whoever_can_goes_elsewhere_meanwhile() -> None:
     h = client(other=True)
     first = h.ask()
     lane = h.mux._pool.lane(first.plan, h.now)
-    lane.failures, lane.failing_since = 4, -20.0
+    lane.standing.failures, lane.standing.failing_since = 4, -20.0
     h.refuse(h.wires[0], 429)
     second = h.ask()
     assert first.plan.number == second.plan.number == 1

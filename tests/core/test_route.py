@@ -225,8 +225,28 @@ def test_an_unknown_option_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError) as caught:
         Plan.make(Route(adapter=Toy()), 0, {"voice": "eve", "vioce": "eve"})
     names = ", ".join(sorted(field.name for field in attrs.fields(Toy)))
-    assert str(caught.value) == f"toy: no option is called 'vioce'; there are: {names}"
+    assert (
+        str(caught.value)
+        == f"toy: no option is called 'vioce'; did you mean voice=? there are: {names}"
+    )
     assert (caught.value.provider, caught.value.phase) == ("toy", "config")
+
+
+def test_an_option_of_the_callers_own_is_told_from_those_of_an_adapter() -> None:
+    """How it is written, where it is near to what was meant; and what else there is."""
+    others = {
+        "deadline": "deadline=",
+        "timeout": "deadline=",
+        "total": "timeouts=Timeouts(total=…)",
+    }
+    for name, meant in (("timeout", "did you mean deadline=? "), ("xyz", "")):
+        with pytest.raises(ConfigError) as caught:
+            Plan.make(Route(adapter=Toy()), 0, {name: 1}, others)
+        told = str(caught.value)
+        assert told.startswith(f"toy: no option is called {name!r}; {meant}there are: ")
+        assert told.endswith("; besides them: deadline")
+    with pytest.raises(ConfigError, match=r"did you mean timeouts=Timeouts\(total=…\)\?"):
+        Plan.make(Route(adapter=Toy()), 0, {"totall": 1}, others)
 
 
 @pytest.mark.parametrize(

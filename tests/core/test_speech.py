@@ -118,8 +118,38 @@ def test_text_after_the_own_end_is_misuse(call: str) -> None:
     harness = opened()
     speech = harness.speak("Hello. ")
     harness.end(speech)
-    with pytest.raises(LocalProtocolError, match=f"cannot {call}: speech s1 was ended"):
+    with pytest.raises(LocalProtocolError, match=f"cannot {call}: speech 1 was ended"):
         harness.write(speech, "more") if call == "write" else harness.flush(speech)
+
+
+def test_what_was_read_in_part_is_not_had_whole_any_more() -> None:
+    """Who asks for all of it is told how much is gone, and may read on."""
+    harness = opened()
+    speech = harness.speak("Hello. ")
+    harness.mux.collect_whole(speech)
+    harness.audio(speech, bytes(SECOND // 2))
+    harness.audio(speech, bytes(SECOND))
+    harness.read(speech)
+    told = r"0\.50 s of the audio of speech 1 were read already.*call save\(\) in place of reading"
+    with pytest.raises(LocalProtocolError, match=told):
+        harness.mux.collect_whole(speech)
+    harness.done(speech)
+    assert harness.finish(speech) == bytes(SECOND)
+    with pytest.raises(LocalProtocolError, match=r"1\.50 s"):
+        harness.mux.collect_whole(speech)
+
+
+def test_what_was_read_and_failed_or_was_interrupted_says_that() -> None:
+    """Not that it was read: reading tells what became of it."""
+    harness = opened(MULTIPLEXED, config=settings(min_idle=0, retry={"attempts": 1}))
+    interrupted, failed = harness.speak("Hello. "), harness.speak("Bye. ")
+    for speech in (interrupted, failed):
+        harness.audio(speech, bytes(SECOND))
+        harness.read(speech)
+    harness.interrupt(interrupted)
+    harness.say(harness.wires[0], f"error {harness.id(failed)} generation broken")
+    for speech in (interrupted, failed):
+        harness.mux.collect_whole(speech)
 
 
 def test_text_for_a_speech_that_failed_raises_its_error() -> None:
@@ -665,9 +695,8 @@ def test_the_wait_for_a_seat_has_an_end() -> None:
     harness.advance(9.999)
     assert speech.state is SpeechState.WAITING
     harness.advance(0.001)
-    with pytest.raises(
-        PoolTimeout, match=r"within 10 s \(connections of this kind: 1, in all: 1 of"
-    ):
+    told = r"within 10 s; the limit that kept it waiting: max_size, 1 of at most 1 connections \("
+    with pytest.raises(PoolTimeout, match=told):
         harness.read(speech)
     assert busy.state is SpeechState.SPEAKING
 

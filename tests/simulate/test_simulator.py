@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -28,9 +29,11 @@ from tests.simulate.peer import (
     records,
     text,
 )
+from ttsmux.errors import WrongType
 from ttsmux.simulate import PROVIDERS, Simulator
 from ttsmux.simulate.engines import EngineFailed, Utterance, Word, create_engine
 from ttsmux.simulate.engines.tone import ToneEngine
+from ttsmux.simulate.faults import Fault
 
 KEY = "a-secret-api-key"
 
@@ -116,7 +119,11 @@ def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="known: refuse"):
         Simulator("xai", faults=["burn"])
     with pytest.raises(ValueError, match="tone, espeak and auto"):
-        Simulator("xai", engine="kazoo").start()
+        Simulator("xai", engine="kazoo")
+    one: Any
+    for one in ("refuse", Fault.parse("refuse"), None):
+        with pytest.raises(WrongType, match=r"faults takes a list of faults, as in faults="):
+            Simulator("xai", faults=one)
 
 
 def test_it_runs_once() -> None:

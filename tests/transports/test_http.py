@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -28,10 +29,12 @@ from ttsmux.errors import (
     TLSError,
     TruncatedAudio,
 )
+from ttsmux.transports import dial, websocket_client
 from ttsmux.transports import http as http_module
-from ttsmux.transports import websocket_client
 from ttsmux.transports.base import PING, DialError, Response, SendError, Target
+from ttsmux.transports.dial import AsyncDialler
 from ttsmux.transports.http import AsyncHttp, Http
+from ttsmux.transports.websockets import connect
 
 SECRET = "sk-5ecre7"
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: audio/pcm\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -121,9 +124,10 @@ def refused(line: Line) -> DialFailure:
     return fault
 
 
-def unanswered(line: Line) -> Error:
+def unanswered(line: Line, *, sent: bool = False) -> Error:
+    """Return the error of a request without an answer, of which some was *sent*."""
     failure = refused(line)
-    assert failure.status is None
+    assert failure.status is None and failure.sent is sent
     assert failure.error is not None
     assert failure.error.phase == "dial"
     return failure.error
@@ -307,7 +311,7 @@ def test_a_refusal_has_status_headers_and_body(requests: Requests, status: int) 
     ).encode()
     with Listener(answering(refusal, CHUNKED + LAST)) as server:
         failure = refused(requests.post(http(server)))
-        assert failure.status == status
+        assert failure.status == status and failure.sent
         assert failure.headers["retry-after"] == "7"
         assert failure.body == '{"detail":"x"}'
         whole(requests.post(http(server)))
@@ -437,14 +441,14 @@ def test_no_answer(requests: Requests, how: str) -> None:
             peer.send(b"HTTP/1.1 200 OK\r\nConte")
 
     with Listener(script) as server:
-        error = unanswered(requests.post(http(server)))
+        error = unanswered(requests.post(http(server)), sent=True)
     assert type(error) is ConnectError
     assert error.retryable
 
 
 def test_an_answer_that_is_not_http(requests: Requests) -> None:
     with Listener(answering(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")) as server:
-        error = unanswered(requests.post(http(server)))
+        error = unanswered(requests.post(http(server)), sent=True)
     assert type(error) is HandshakeError
 
 
@@ -456,7 +460,9 @@ def test_a_server_that_does_not_read(requests: Requests) -> None:
         assert over.wait(PATIENCE)
 
     with Listener(script) as server:
-        error = unanswered(requests.post(http(server), bytes(64 * 2**20), send_timeout=0.1))
+        error = unanswered(
+            requests.post(http(server), bytes(64 * 2**20), send_timeout=0.1), sent=True
+        )
         over.set()
     assert type(error) is ConnectError
     assert "took nothing" in error.message
@@ -808,7 +814,7 @@ def test_a_second_connection_that_ends_is_told(requests: Requests) -> None:
 
     with Listener(script) as server:
         whole(requests.post(http(server)))
-        assert type(unanswered(requests.post(http(server)))) is ConnectError
+        assert type(unanswered(requests.post(http(server)), sent=True)) is ConnectError
         requests.close()
     assert (server.connections, len(seen)) == (2, 3)
 
@@ -818,7 +824,7 @@ def test_a_connection_that_ends_in_the_middle_of_an_answer_is_told(requests: Req
     script = Tired(lambda peer: peer.send(b"HTTP/1.1 200 OK\r\nConte"))
     with Listener(script) as server:
         whole(requests.post(http(server)))
-        assert type(unanswered(requests.post(http(server)))) is ConnectError
+        assert type(unanswered(requests.post(http(server)), sent=True)) is ConnectError
         requests.close()
     assert (server.connections, script.requests) == (1, 2)
 
@@ -1072,6 +1078,31 @@ def test_the_environment_names_a_proxy(requests: Requests, monkeypatch: pytest.M
     with deaf_port() as port:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
         assert type(unanswered(requests.post("https://far.example/"))) is ProxyError
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_first_dial_of_a_loop_waits_no_longer_than_any_other(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The import of httpx takes what it takes, in a thread that is left behind."""
+    go = threading.Event()
+
+    def slow() -> type[AsyncHttp]:
+        assert go.wait(PATIENCE)
+        return AsyncHttp
+
+    async def main() -> None:
+        dialler = AsyncDialler(connect)
+        target = Target(url="http://127.0.0.1:9/")
+        with pytest.raises(DialError) as caught:
+            await dialler.connect(target, 0.01)
+        assert type(caught.value.failure.error) is ConnectTimeout
+        go.set()
+        assert await dialler.connect(target, PATIENCE)
+        await dialler.aclose()
+
+    monkeypatch.setattr(dial, "_async_http", slow)
+    anyio.run(main, backend=backend)
 
 
 # --- secrets --------------------------------------------------------------------------------------

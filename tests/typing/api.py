@@ -104,6 +104,8 @@ def speaking() -> None:
                     print(mark.text, mark.start, mark.stop, mark.kind is ttsmux.MarkKind.WORD)
         print(speech.metrics.ttfa, speech.metrics.connection_reused, speech.metrics.attempts)
         assert_type(speech.metrics.queue, float | None)
+        assert_type(speech.metrics.failed_dials, float | None)
+        assert_type(speech.metrics.first_audio, float | None)
         assert_type(speech.metrics.gaps, int)
         assert_type(speech.explain(), str)
         if speech.outcome is ttsmux.Outcome.COMPLETED:

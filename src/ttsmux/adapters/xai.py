@@ -165,7 +165,9 @@ class XAI(XAIVoice):
 
     def verdict(self, fault: DialFailure | Closed | Failed, busy: bool) -> Verdict:
         match fault:
-            case Failed(error=error) if not busy and not _is_aged(error.message):
+            case Failed(error=error) if _is_aged(error.message):
+                return Verdict(Scope.AGE, error)
+            case Failed(error=error) if not busy:
                 # The answer to a bad setting while nobody speaks; the connection goes on.
                 return Verdict(Scope.NOTHING, error)
             case _:

@@ -26,6 +26,8 @@ from ..core.route import Route
 from ..settings import Secret
 from .options import Configuration
 
+_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
+
 
 class Engine(Protocol):
     """What a doorbell knows of a client."""
@@ -106,16 +108,15 @@ def _leave(member: Member) -> None:
     member.quota.left.append(member)
 
 
-def _endpoint(route: Route) -> str:
+def _endpoint(route: Route) -> tuple[str | None, int | None]:
     """Return host and port that the route goes to."""
     adapter = route.adapter
     try:
-        url = route.handshake(adapter, adapter.options(), None).url
+        parts = urlsplit(route.handshake(adapter, adapter.options(), None).url)
+        return parts.hostname, parts.port or _PORTS.get(parts.scheme)
     except Exception:
         # An adapter's own fault, that its first dial will tell of.
-        return ""
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2].lower()
+        return None, None
 
 
 # --- the registry ---------------------------------------------------------------------------------

@@ -282,7 +282,8 @@ class Engine:
 
     def fault(self, exc: BaseException) -> None:
         """Tell of a fault that ends no more than what it came up in."""
-        self.observer.tell(self.mux, [Event("client.fault", {"error": type(exc).__name__})])
+        with suppress(Exception):  # it may be a handler of logs that is at fault, and hears of it
+            self.observer.tell(self.mux, [Event("client.fault", {"error": type(exc).__name__})])
 
     def _perform(self, mux: Mux, found: list[Event]) -> None:
         self._hand_over(mux, found)
@@ -322,7 +323,9 @@ class Engine:
         for waiter in self.waiters:
             waiter.ring()
         if mux is self.mux and not self.closed:
-            self.mux = self._new_mux()
+            another = self._new_mux()
+            another.number_on(mux)
+            self.mux = another
 
     # --- tasks ------------------------------------------------------------------------------------
 
@@ -403,7 +406,10 @@ class Engine:
             self._waiting.clear()
             self._abandon(mux, exc, found)
         finally:
-            self.observer.tell(mux, found)
+            try:
+                self.observer.tell(mux, found)
+            except Exception as raised:
+                self.fault(raised)  # who waits for the end of it all must hear of that
 
     async def _keep_time(self, tasks: anyio.abc.TaskGroup) -> None:
         """The clock, and the only place that starts tasks."""

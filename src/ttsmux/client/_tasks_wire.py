@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import anyio
@@ -244,15 +245,31 @@ async def _aside(engine: Engine, name: str, call: Callable[[], _T]) -> _Outcome[
     bell = Bell(engine.loop)
     outcomes: list[_Outcome[_T]] = []
     context = contextvars.copy_context()
+    left = False
 
     def run() -> None:
         outcomes.append(context.run(_caught, call))
+        if left:
+            _discard(outcomes)
         engine.post(bell.ring)
 
     engine.crew.start(run, name)
-    while not outcomes:
-        await bell.wait()
-    return outcomes[0]
+    try:
+        while not outcomes:
+            await bell.wait()
+        return outcomes.pop()
+    finally:
+        left = True
+        _discard(outcomes)  # it may have come just now
+
+
+def _discard(outcomes: list[_Outcome[_T]]) -> None:
+    """Close what nobody will await, which Python would complain about. From any thread."""
+    with suppress(Exception):  # there is none yet, or the other one has taken it
+        values, _ = outcomes.pop()
+        for found in values:
+            if isinstance(found, Coroutine):
+                found.close()
 
 
 def _is_async(call: Callable[..., object]) -> bool:

@@ -135,7 +135,8 @@ class Engine:
 
     def fault(self, exc: BaseException) -> None:
         """Tell of a fault that ends no more than what it came up in."""
-        self._tell(self.mux, [Event("client.fault", {"error": type(exc).__name__})])
+        with suppress(Exception):  # it may be a handler of logs that is at fault, and hears of it
+            self._tell(self.mux, [Event("client.fault", {"error": type(exc).__name__})])
 
     def _tell(self, mux: Mux, found: Sequence[Event]) -> None:
         if threading.current_thread() is self._clock:
@@ -182,7 +183,9 @@ class Engine:
         for waiter in self.waiters:
             waiter.ring()
         if mux is self.mux and not self.closed:
-            self.mux = self._new_mux()
+            another = self._new_mux()
+            another.number_on(mux)
+            self.mux = another
 
     @property
     def running(self) -> bool:

@@ -45,7 +45,7 @@ class Asker:
         try:
             engine.askers.add(self)
             if not engine.closed:  # it may have been, before anybody knew of this
-                engine.start(self._run, "asker")
+                self._start()
                 self._bell.wait(self._due - time.monotonic())
         finally:
             self.give_up()
@@ -53,6 +53,15 @@ class Asker:
         if not self._done:
             raise _shared.unanswered(self._inquiry, self._seconds, engine.closed)
         return self._inquiry.result()
+
+    def _start(self) -> None:
+        """Have the thread ask; where none is to be had, there is no answer."""
+        try:
+            self._engine.start(self._run, "asker")
+        except Exception as exc:
+            self._inquiry.fail(_shared.undialled(exc))
+            self._done = True
+            self._bell.ring()
 
     def give_up(self) -> None:
         """Have the thread leave, and wake who waits for it. From any thread, more than once."""

@@ -149,7 +149,9 @@ class AsyncClient:
     def __del__(self) -> None:
         # No input here: this may run in the middle of one.
         engine = getattr(self, "_engine", None)
-        if engine is not None and engine.running and (engine.cut_off or not engine.closed):
+        if engine is None or not engine.running or engine.forked:
+            return
+        if engine.cut_off or not engine.closed:
             # Said before somebody else closes it.
             late = " before its event loop ended" if engine.cut_off else ""
             told = f"{self!r} was not closed{late}; it was made at {self._made_at}"
@@ -225,7 +227,6 @@ class AsyncClient:
             Error: if they cannot be had at all, such as `AuthError`; what may pass is not raised.
             ConfigError: an argument is out of range, or an option does not fit.
             WrongType: an argument is no number.
-            PoolFull: too many speeches wait already.
             ClosedError: the client is closed.
         """
         engine = self._engine
@@ -379,7 +380,7 @@ class AsyncSpeech:
     def __del__(self) -> None:
         # No input here: this may run in the middle of one.
         core = getattr(self, "_core", None)
-        if core is not None and not core.over:
+        if core is not None and not (core.over or self._engine.forked):
             told = f"{core!r} was dropped before its end; read it out, interrupt it, or use with"
             self._engine.dropped.append((self._mux, core))
             self._engine.ring()
@@ -438,9 +439,10 @@ class AsyncSpeech:
 
     async def read(self) -> bytes:
         """
-        Return all audio that is still to come, as bytes in `format`.
+        Return all audio that was not read yet, as bytes in `format`.
 
-        If it is interrupted meanwhile, that is what came before.
+        After some chunks that is the rest, and ``b""`` after the last one. If the speech is
+        interrupted meanwhile, it is what came before.
 
         Raises:
             Error: the speech failed; `Error.delivered` says what had come.
@@ -454,11 +456,12 @@ class AsyncSpeech:
         Write the audio to a WAV file, which is there whole or not at all.
 
         Raises:
+            LocalProtocolError: some of it was read already, which the file would lack.
             ConfigError: the name ends like that of another kind of audio, as in ``a.mp3``.
             OSError: the file cannot be written.
             Error: the speech failed, or was interrupted; there is no file then.
         """
-        self._step(self._mux.collect, self._core)
+        self._step(self._mux.collect_whole, self._core)
         with WavFile(path, self.format) as file:
             async for chunk in self:
                 await anyio.to_thread.run_sync(file.add, chunk)
@@ -480,7 +483,7 @@ class AsyncSpeech:
     @property
     def metrics(self) -> Metrics:
         """What it took so far."""
-        return self._engine.look(self._core.metrics)
+        return self._engine.look(self._core.metrics, self._engine.now())
 
     def explain(self) -> str:
         """Say where its time went so far: a waterfall as text, with no word of what it says."""

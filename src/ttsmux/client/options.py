@@ -10,7 +10,9 @@ import enum
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence, Set
+from functools import cache
 from importlib import import_module
+from inspect import signature
 from types import UnionType
 from urllib.parse import urlsplit
 
@@ -19,9 +21,9 @@ import attrs
 from .._net import is_header_name, is_header_value, is_loopback
 from ..adapter import Adapter, Handshake
 from ..adapters import OURS
-from ..core.route import Route, make_adapter
+from ..core.route import Route, make_adapter, unknown_option
 from ..core.states import SpeechState
-from ..errors import AuthError, ConfigError, Error, WrongType
+from ..errors import AuthError, ConfigError, WrongType
 from ..settings import Interrupt, KeyLimits, PoolLimits, RetryPolicy, Secret, Settings, Timeouts
 from ..transports._proxy import flaw_of
 from ..transports.base import Target
@@ -49,6 +51,15 @@ OUTCOMES: Mapping[SpeechState, Outcome] = {
     SpeechState.COMPLETED: Outcome.COMPLETED,
     SpeechState.INTERRUPTED: Outcome.INTERRUPTED,
     SpeechState.FAILED: Outcome.FAILED,
+}
+
+
+_FIRST = ("provider", "options")
+_SETTINGS: Mapping[str, type[attrs.AttrsInstance]] = {
+    "timeouts": Timeouts,
+    "pool": PoolLimits,
+    "retry": RetryPolicy,
+    "limits": KeyLimits,
 }
 
 
@@ -225,10 +236,10 @@ def _over_http(route: Route, number: int) -> Route | None:
         adapter = route.adapter.rest()
         if adapter is None or adapter.options().format != route.adapter.options().format:
             return None
-    except Error:
+        # What an interruption does is the route's own: it has no more than one way.
+        return attrs.evolve(route, adapter=adapter, interrupt=None, fallback_for=number)
+    except Exception:
         return None  # nobody has asked for it: it is there where it can be
-    # What an interruption does is the route's own: it has no more than one way.
-    return attrs.evolve(route, adapter=adapter, interrupt=None, fallback_for=number)
 
 
 def _check_headers_of(headers: Headers | None, adapters: Iterable[Adapter]) -> None:
@@ -287,7 +298,7 @@ def _adapters(
     provider: str | Adapter | Sequence[Adapter], options: Mapping[str, object]
 ) -> list[Adapter]:
     if isinstance(provider, str):
-        return [make_adapter(find_adapter(provider), options)]
+        return [make_adapter(find_adapter(provider), options, _others())]
     takes = "a provider's name, an adapter, or a list of adapters"
     _check_type("provider", provider, Adapter | Sequence, takes)
     adapters = [provider] if isinstance(provider, Adapter) else list(provider)
@@ -297,11 +308,25 @@ def _adapters(
     if not adapters:
         msg = "a client needs at least one adapter"
         raise ConfigError(msg, phase="config")
-    if options:
-        name = next(iter(options))
-        msg = f"give {name}= to the adapter itself, as in Client(Gradium({name}=…))"
-        raise ConfigError(msg, phase="config")
+    for name in options:
+        found = {type(one): unknown_option(type(one), name, _others()) for one in adapters}
+        for kind, unknown in found.items():
+            if unknown is None:
+                msg = f"give {name}= to the adapter itself, as in Client({kind.__name__}({name}=…))"
+                raise ConfigError(msg, phase="config")
+        raise next(error for error in found.values() if error is not None)
     return adapters
+
+
+@cache
+def _others() -> Mapping[str, str]:
+    """Return what a client takes beside the options of a provider, and how that is written."""
+    own = {name: f"{name}=" for name in signature(configure).parameters if name not in _FIRST}
+    found = {"telemetry": "telemetry=", **own}
+    for name, kind in _SETTINGS.items():
+        for field in attrs.fields(kind):
+            found.setdefault(field.name, f"{name}={kind.__name__}({field.name}=…)")
+    return found
 
 
 def _policy(interrupt: Interrupt | str | None) -> Interrupt | None:

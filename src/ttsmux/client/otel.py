@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -56,14 +57,19 @@ _SHORT = (
     5.0,
     10.0,
 )
+_DURATION = "gen_ai.client.operation.duration"
 _HISTOGRAMS: Mapping[str, tuple[str, Sequence[float]]] = {
-    "gen_ai.client.operation.duration": ("From speak() to the end of the speech.", _LONG),
+    _DURATION: ("From speak() to the end of the speech.", _LONG),
     "gen_ai.client.operation.time_to_first_chunk": (
         "From the first text sent to the first audio in the caller's hand.",
         _SHORT,
     ),
     "ttsmux.client.connection.wait_time": (
         "What a speech waited for a seat, without the dial of its connection.",
+        _SHORT,
+    ),
+    "ttsmux.client.first_audio_time": (
+        "From speak() to the first audio in the caller's hand.",
         _SHORT,
     ),
     "ttsmux.client.connection.create_time": ("From dialling to ready.", _SHORT),
@@ -179,44 +185,58 @@ class Observer:
         Gives what is to be told, within the step, of the speech that came of it. If the block is
         left with an exception there is none, and the span ends.
         """
-        begun: tuple[_Instruments, Span] | None = None
+        began = time.monotonic()
+        begun: tuple[_Instruments, Span, dict[str, _Value]] | None = None
         with _quietly():
             begun = self._begin(options)
         if begun is None:
             yield _nobody
             return
-        instruments, span = begun
+        instruments, span, about = begun
+        key: tuple[Mux, object] | None = None
 
         def follow(mux: Mux, speech: Speech) -> None:
-            self._followed[mux, speech.number] = _Followed(speech, span, instruments)
+            nonlocal key
+            key = mux, speech.number
+            self._followed[key] = _Followed(speech, span, instruments)
 
         try:
             yield follow
         except BaseException as exc:
-            with _quietly():
-                if span.is_recording():  # else the speech has failed by itself
+            if key is None or self._followed.pop(key, None) is not None:  # else it failed by itself
+                with _quietly():
                     _fail(span, type(exc).__name__)
+                    span.set_attribute(f"{_PREFIX}outcome", "failed")
                     span.end()
+                    failed = {**about, "error.type": type(exc).__name__}
+                    instruments.record(_DURATION, time.monotonic() - began, failed)
             raise
 
     def tell(self, mux: Mux, events: Sequence[Event]) -> None:
         """Log *events* of *mux*, and make spans and measurements of them. Outside of any lock."""
-        rest = iter(events)
-        for event in rest:
+        raised: BaseException | None = None
+        for event in events:
             try:
                 try:
                     log.log([event])
                 finally:
                     with _quietly():
                         self._tell(mux, event)
-            except BaseException:
+            except BaseException as exc:
                 # A KeyboardInterrupt, or a handler that raises: the others are told all the same.
-                self.tell(mux, list(rest))
-                raise
+                if raised is None or not isinstance(exc, Exception):
+                    raised = exc
+        if raised is not None:
+            try:
+                raise raised
+            finally:
+                del raised  # which has this frame in its traceback
 
     # --- what becomes of it -----------------------------------------------------------------------
 
-    def _begin(self, options: Mapping[str, object]) -> tuple[_Instruments, Span] | None:
+    def _begin(
+        self, options: Mapping[str, object]
+    ) -> tuple[_Instruments, Span, dict[str, _Value]] | None:
         instruments = self._find()
         if instruments is None:
             return None
@@ -228,7 +248,7 @@ class Observer:
         name = f"{_OPERATION} {model}" if model else _OPERATION
         attributes = {**about, "gen_ai.output.type": "speech"}
         span = instruments.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
-        return instruments, span
+        return instruments, span, about
 
     def _about(self, provider: object, model: object) -> dict[str, _Value]:
         name = self._names.get(str(provider), str(provider))
@@ -274,9 +294,12 @@ class Observer:
             span.set_attribute("gen_ai.response.time_to_first_chunk", metrics.ttfa)
         span.end()
         record = instruments.record
-        record("gen_ai.client.operation.duration", metrics.total, about)
+        record(_DURATION, metrics.total, about)
         record("gen_ai.client.operation.time_to_first_chunk", metrics.ttfa, about)
-        record("ttsmux.client.connection.wait_time", metrics.queue, about)
+        record("ttsmux.client.first_audio_time", metrics.first_audio, about)
+        if metrics.queue is not None and metrics.failed_dials is not None:
+            waited = metrics.queue + metrics.failed_dials
+            record("ttsmux.client.connection.wait_time", waited, about)
         if metrics.audio_bytes:
             record("ttsmux.client.audio.gap_time", metrics.gap_seconds, about)
 
@@ -327,4 +350,5 @@ def _quietly() -> Iterator[None]:
     try:
         yield
     except Exception as exc:
-        log.log([Event("client.fault", {"error": type(exc).__name__})])
+        with contextlib.suppress(Exception):  # nor one of its handlers of logs
+            log.log([Event("client.fault", {"error": type(exc).__name__})])

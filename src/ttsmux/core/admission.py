@@ -163,6 +163,8 @@ class Desk:
         """Fail those at once whose turn comes too late for them, as far as that can be told."""
         newcomers, self.newcomers = self.newcomers, []
         for speech in newcomers:
+            if speech.under_way:
+                continue  # it waits for its minute, however long that takes
             traits, due = speech.plan.traits, speech.deadline()
             # It may have been turned away meanwhile, and wait elsewhere.
             here = (
@@ -291,6 +293,7 @@ class Admission:
 
     def __init__(self, members: Sequence[Member | None], pool: Pool) -> None:
         desks = {member: Desk(member, pool) for member in members if member is not None}
+        self._pool = pool
         self.desks = tuple(desks.values())
         self._by_route: Mapping[int, Desk] = {
             number: desks[member] for number, member in enumerate(members) if member is not None
@@ -326,6 +329,45 @@ class Admission:
         """Return whether nobody may take the seats there are in *lane*."""
         desk = self.desk(lane.plan)
         return desk is not None and lane in desk.refused and lane not in desk.again
+
+    def rations(self, speech: Speech, conn: Connection | None, now: float) -> bool:
+        """
+        Return whether *speech* would have to wait for its minute, whatever else it waits for.
+
+        Args:
+            conn: what is kept for it, if anything.
+        """
+        desk, traits = self.desk(speech.plan), speech.plan.traits
+        if desk is None or traits.requests_per_minute is None:
+            return False
+        at = now + desk.member.skew
+        if desk.member.quota.open_at(traits, 0, at) > at:
+            return True
+        # It may be over, and the turn another client's.
+        lane = self._pool.lanes[speech.plan.key]
+        return lane in desk.refused if conn is None else conn in desk.kept
+
+    def bound(self, lane: Lane, conn: Connection | None) -> str | None:
+        """
+        Say which limit of the key keeps *lane* from what it has a seat for, if one does.
+
+        Args:
+            conn: what is kept for who asks, if anything.
+        """
+        desk, most = self.desk(lane.plan), lane.plan.traits.generations
+        if desk is None or most is None:
+            return None
+        waits = lane in desk.refused if conn is None else conn in desk.kept
+        _, speaking = desk.member.quota.held
+        # Else it is its minute, for which who would wait too long is not let wait.
+        full = waits and speaking >= most
+        return f"generations of the key, {speaking} of at most {most}" if full else None
+
+    def taken(self, plan: Plan, mine: int) -> str:
+        """Say how many connections there are of a key that may have no more; *mine* at least."""
+        desk = self.desk(plan)
+        there = mine if desk is None else max(mine, desk.member.quota.held[0])
+        return f"connections of the key, {there} of at most {plan.traits.connections}"
 
     def summary(self, plan: Plan) -> str:
         """Say what other clients have of what *plan* could use."""

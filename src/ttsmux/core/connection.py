@@ -84,7 +84,10 @@ _SOON = 10.0
 _YOUNGEST = 0.95
 """Of the age at which a connection is replaced: those that were opened together must not go so."""
 _VINTAGE = 60.0
-"""Seconds after which an idle connection that is lost may have been too old for its provider."""
+"""
+Seconds after which a connection may be too old for its provider: one that is lost while it is idle,
+or is said to be.
+"""
 _CLEAN = frozenset({1000, 1001})
 _G = TypeVar("_G")
 _OVER = (ConnectionState.CLOSING, ConnectionState.CLOSED)
@@ -101,7 +104,7 @@ class Connection:
         "opened_at", "outdated", "over", "plan", "proved", "served", "share", "state",
     )  # fmt: skip
 
-    def __init__(self, number: int, lane: Lane, pool: Pool, refresh: bool, now: float) -> None:
+    def __init__(self, number: int, lane: Lane, pool: Pool, now: float) -> None:
         self.number = number
         self.lane = lane
         self.plan: Plan = lane.plan
@@ -157,7 +160,7 @@ class Connection:
         self._pinged_at: float | None = None
         timeout = pool.settings.timeouts.dial
         self._dial_due = now + timeout
-        self._agenda.do(Dial(self, refresh, timeout))
+        self._agenda.do(Dial(self, timeout))
         self.touch()
 
     def __repr__(self) -> str:
@@ -233,7 +236,8 @@ class Connection:
     def leasable(self) -> bool:
         """Whether a speech may keep its place here from one generation to its next."""
         traits = self.plan.traits
-        return self.state is ConnectionState.OPEN and traits.reusable and traits.seats == 1
+        fit = self.state is ConnectionState.OPEN and not self.outdated
+        return fit and traits.reusable and traits.seats == 1
 
     @property
     def bearable(self) -> int:
@@ -297,15 +301,16 @@ class Connection:
         self._step(ConnectionInput.READY)
         assert self.dialled_at is not None, "it is up before it is ready"
         self.opened_at = self.idle_since = now
-        age = self._pool.settings.pool.max_age or self.plan.traits.max_age
+        age = _lower(self._pool.settings.pool.max_age, self.plan.traits.max_age)
         if age is not None:
             self._old_at = now + age * self._pool.rng.uniform(_YOUNGEST, 1.0)
+        dialled = self.plan.traits.opens_ahead  # else it connects when it is sent
         self._agenda.report(
             "connection.opened",
             connection=self.number,
             provider=self.plan.adapter.name,
-            seconds=now - self.began,
-            setup=now - self.dialled_at,
+            seconds=now - self.began if dialled else None,
+            setup=now - self.dialled_at if dialled else None,
             parts=self.dial_parts,
         )
         self._pool.opened(self, now)
@@ -343,8 +348,10 @@ class Connection:
         self._pool.counts.lost += self.opened_at is not None
         resting = all(gen.unseen and gen.rested for gen in self.generations.values())
         if self.opened_at is not None and resting and now >= self.opened_at + _VINTAGE:
-            self._pool.aged(self, now)
+            self._pool.aged(self, now, said=False)
         busy = bool(self.live)
+        # Of a request, which connects by itself: else it comes by `dial_failed`.
+        unsent = isinstance(fault, DialFailure) and fault.status is None and not fault.sent
         if isinstance(fault, Error):
             error = fault
         else:
@@ -363,13 +370,13 @@ class Connection:
             soon = isinstance(error, AuthError) or error.retryable
         granted = soon and self._pool.lane_failed(self, error, now)
         if not soon:
-            self._pool.bereft(self, now)
+            self._pool.bereft(self.lane, now)
             if not resting:
                 self._outage(error, now)
         for gen in list(self.generations.values()):
             # It crossed the end of a connection that had been lying idle: the request was not read.
             free = granted or (gen.unseen and gen.rested)
-            self._drop(gen, error, now, free=free, bill=self.bill)
+            self._drop(gen, error, now, free=free, unsent=unsent, bill=self.bill)
 
     def answered(self, headers: Mapping[str, str], now: float) -> None:
         self.heard_at = now
@@ -607,6 +614,10 @@ class Connection:
                 )
             case Scope.CONNECTION:
                 self._broken(verdict.error, now)
+            case Scope.AGE:
+                # From a young one it is an error like any other, or it would be tried for ever.
+                assert self.opened_at is not None, "it was greeted"
+                self._broken(verdict.error, now, aged=now >= self.opened_at + _VINTAGE)
             case scope:
                 if gen is not None:
                     if gen.state in LIVE:
@@ -615,13 +626,17 @@ class Connection:
                 if scope is Scope.TAINT:
                     self.doom("the provider reported an error", now)
 
-    def _broken(self, error: Error, now: float) -> None:
+    def _broken(self, error: Error, now: float, *, aged: bool = False) -> None:
         """Fail everything on this connection and hang up: nothing it says can be trusted."""
         self._report_closed(type(error).__name__)
-        granted = False if self.proved else self._pool.lane_failed(self, error, now)
-        if self.proved:
+        granted = aged
+        if self.proved and not aged:
             self._outage(error, now)
+        elif not aged:
+            granted = self._pool.lane_failed(self, error, now)
         self._hang_up(now)
+        if aged:
+            self._pool.aged(self, now, said=True)
         for gen in list(self.generations.values()):
             self._drop(gen, error, now, free=granted, bill=self.bill)
 
@@ -632,6 +647,7 @@ class Connection:
         now: float,
         *,
         free: bool = False,
+        unsent: bool = False,
         bill: Bill | None = None,
     ) -> None:
         """*gen* is over without its end; if somebody still listens, tell the speech."""
@@ -639,7 +655,7 @@ class Connection:
         live = gen.state in LIVE
         self._free(gen, GenerationInput.DROP, now)
         if speech is not None and live:
-            speech.generation_failed(error.copy(), now, free=free, bill=bill)
+            speech.generation_failed(error.copy(), now, free=free, unsent=unsent, bill=bill)
 
     def _free(self, gen: LiveGeneration, input: GenerationInput, now: float) -> None:
         """Forget *gen*: the provider, or the wire, is done with it."""
@@ -825,8 +841,18 @@ class Connection:
         for gen in self.generations.values():
             due.append(gen.due)
             due.append(gen.stalled_at(timeouts.first_audio, timeouts.gap))
+            due.append(self._doubtful_at(gen))
             due.append(gen.silent_at())
         return due
+
+    def _doubtful_at(self, gen: LiveGeneration) -> float | None:
+        """Return when to ask whether the wire is dead on which nothing comes for *gen*, once."""
+        if self.plan.traits.ping is None or not gen.owes:
+            return None
+        if self.heard_at > gen.silent_since or gen.doubted == gen.silent_since:
+            return None
+        timeouts = self._pool.settings.timeouts
+        return gen.stalled_at(timeouts.first_audio / 2, timeouts.gap / 2)
 
     def _pong_due(self) -> float | None:
         pinged = self._pinged
@@ -842,7 +868,7 @@ class Connection:
         """Return when it has been idle, or has lived, for long enough."""
         if self.state is not ConnectionState.OPEN or self.outdated:
             return None
-        idle = self._pool.settings.pool.max_idle or self.plan.traits.max_idle
+        idle = _lower(self._pool.settings.pool.max_idle, self.plan.traits.max_idle)
         rests_until = None if idle is None or self.generations else self.idle_since + idle
         if rests_until is None or self._old_at is None:
             return self._old_at if rests_until is None else rests_until
@@ -893,15 +919,21 @@ class Connection:
 
     def _keep_alive(self, now: float) -> None:
         traits = self.plan.traits
-        if traits.ping is not None and self._pinged is None and now >= self.heard_at + traits.ping:
-            self._pinged_at = now
-            # Not by `send`: to a provider that wants its own keepalive a ping is none.
-            self._agenda.do(Send(self, [PING]))
+        if traits.ping is not None and now >= self.heard_at + traits.ping:
+            self.ping(now)
         interval = traits.connection_keepalive
         if interval is not None and now >= self._sent_at + interval:
             self._sent_at = now
             if self._tell(self.plan.adapter.keepalive, None, now):
                 self.doom("its adapter failed", now)
+
+    def ping(self, now: float) -> None:
+        """Ask whether the wire is dead, if its provider bears that and was not asked yet."""
+        if self.plan.traits.ping is not None and self._pinged is None:
+            self._pinged_at = now
+            # Not by `send`: to a provider that wants its own keepalive a ping is none.
+            self._agenda.do(Send(self, [PING]))
+            self.touch()
 
     def _expire_generation(self, gen: LiveGeneration, now: float) -> None:
         timeouts = self._pool.settings.timeouts
@@ -913,7 +945,11 @@ class Connection:
                 self.doom("a slot was not released in time", now)
         if _past(gen.stalled_at(timeouts.first_audio, timeouts.gap), now):
             self._stalled(gen, now)
-        elif _past(gen.silent_at(), now):
+            return
+        if _past(self._doubtful_at(gen), now):
+            gen.doubted = gen.silent_since
+            self._pool.doubt(self, gen.silent_since, now)
+        if _past(gen.silent_at(), now):
             gen.last_sent = now
             alive = self.plan.traits.generation_keepalive is not None
             said = self.plan.adapter.keepalive if alive else lambda gen: gen.end(now)
@@ -944,6 +980,11 @@ class Connection:
         self.state = states.step(CONNECTION, self.state, input)
         self.over = self.state in _OVER
         self.changed()
+
+
+def _lower(ours: float | None, theirs: float | None) -> float | None:
+    """Return the limit that comes first; a client's is for all its providers, whatever theirs."""
+    return min((limit for limit in (ours, theirs) if limit is not None), default=None)
 
 
 def _past(due: float | None, now: float) -> bool:

@@ -86,6 +86,8 @@ class Dialler:
                 pass
 
     def _short(self, lane: Lane, now: float) -> bool:
+        if self._pool.draining:
+            return False  # nobody comes any more
         # A barrier comes back as a seat, if the provider has ever kept its word.
         acknowledges = self._pool.trust(lane.plan) in (Trust.GIVEN, Trust.EARNED)
         fixed, mutes = self._pool.settings.pool.min_idle, self._mutes(lane)
@@ -101,16 +103,18 @@ class Dialler:
             return False
         if not lane.breaker.dials(now, urgent=evict):
             return False
-        crowd, number = self._crowded(lane), self._pool.counts.dials + 1
+        crowd, number = self._crowded(lane), self._pool.numbered + 1
         if crowd is None and not self._pool.admission.dial(lane, number, now, wait=evict):
             crowd = lane.crowds[1]
         if crowd is not None:
             if evict:
                 self._evict(lane, crowd, now)
             return False
-        self._pool.counts.dials = number
-        conn = Connection(self._pool.counts.dials, lane, self._pool, lane.refresh, now)
-        lane.refresh = False
+        self._pool.numbered = number
+        self._pool.counts.dials += 1
+        conn = Connection(number, lane, self._pool, now)
+        lane.awaits_key = False
+        lane.standing.dials(conn)
         lane.breaker.tries(conn, now)
         lane.connections.append(conn)
         for crowd in lane.crowds:
@@ -122,7 +126,7 @@ class Dialler:
     def rests(self, lane: Lane, now: float) -> bool:
         """Return whether nothing is dialled for *lane* now, room or not: its last dial failed."""
         waits = now < lane.not_before or bool(lane.failures and lane.sums.coming)
-        return waits or not lane.breaker.dials(now, urgent=bool(lane.line))
+        return waits or lane.on_trial or not lane.breaker.dials(now, urgent=bool(lane.line))
 
     def _most(self, lane: Lane) -> int:
         """Return how many connections *lane* may have at most."""

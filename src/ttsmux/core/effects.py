@@ -23,12 +23,11 @@ class Dial(msgspec.Struct, frozen=True):
     """
     Open *conn*. Owed: `dialled` or `dial_failed`.
 
-    `conn.handshake(secret)` says how; *refresh* asks for a key fetched anew; *timeout* is the time
-    left from DNS to ready, in seconds.
+    `conn.handshake(secret)` says how, with a key that is fetched for this dial where it can be;
+    *timeout* is the time left from DNS to ready, in seconds.
     """
 
     conn: Connection
-    refresh: bool
     timeout: float
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from .metrics import IN_LINE, Metrics, Phase, Timeline
+from .metrics import DIAL, IN_LINE, REQUEST, Metrics, Phase, Timeline
 
 _WIDTH = 80
 _LABEL, _NUMBER = 13, 12
@@ -20,8 +20,14 @@ _WORTH = 0.001
 _BAR = _WIDTH - _LABEL - _NUMBER - 2
 
 
-def explain(name: str, state: str, times: Timeline, metrics: Metrics, now: float) -> str:
-    """Say how the speech called *name* has spent its time until *now*, or until it ended."""
+def explain(
+    name: str, state: str, times: Timeline, metrics: Metrics, pausing: float, now: float
+) -> str:
+    """
+    Say how the speech called *name* has spent its time until *now*, or until it ended.
+
+    *pausing*: for how long it has been without text that is yet to come.
+    """
     phases = times.phases(now)
     before = [phase for phase in phases if not phase.heard]
     after = [phase for phase in phases if phase.heard]
@@ -31,7 +37,7 @@ def explain(name: str, state: str, times: Timeline, metrics: Metrics, now: float
     if after:
         lines += ["", *_waterfall(after, "in all", metrics)]
     lines.append("")
-    for label, fact in _facts(metrics, times.dialled_early):
+    for label, fact in _facts(metrics, times.dialled_early, pausing):
         first, *rest = textwrap.wrap(fact, _WIDTH - _LABEL)
         lines += [f"{label:<{_LABEL}}{first}", *(" " * _LABEL + line for line in rest)]
     return "\n".join(lines)
@@ -46,7 +52,7 @@ def _waterfall(phases: Sequence[Phase], sum_of: str, metrics: Metrics) -> Iterat
             shown = round(phase.end * 1000) - round(phase.begin * 1000)
             bar = _bar(phase.begin - begin, phase.end - begin, end - begin)
             yield f"{phase.name:<{_LABEL}}{_milliseconds(shown)}  {bar}".rstrip()
-        if phase.name == "dial":
+        if phase.name in (DIAL, REQUEST):
             for part, seconds in _parts(metrics):
                 yield f"  {part:<{_LABEL - 2}}{_milliseconds(round(seconds * 1000))}"
     yield f"{sum_of:<{_LABEL}}{_milliseconds(round(end * 1000))}"
@@ -56,7 +62,7 @@ def _parts(metrics: Metrics) -> Iterator[tuple[str, float]]:
     """Go through the parts of the dial, the last of which is the rest, if it is worth a word."""
     yield from metrics.dial_parts.items()
     rest = (metrics.connect or 0.0) - (metrics.setup or 0.0) - sum(metrics.dial_parts.values())
-    if metrics.dial_parts and rest >= _WORTH:
+    if metrics.dial_parts and rest >= _WORTH:  # which a request has none of
         yield "other", rest
 
 
@@ -72,7 +78,7 @@ def _milliseconds(number: int) -> str:
     return f"{number:>{_NUMBER - 3},} ms"
 
 
-def _facts(metrics: Metrics, early: float) -> Iterator[tuple[str, str]]:
+def _facts(metrics: Metrics, early: float, pausing: float) -> Iterator[tuple[str, str]]:
     """Say what a waterfall does not show, each with a label."""
     if metrics.ttfa is not None:
         yield "ttfa", f"{metrics.ttfa * 1000:,.0f} ms from the first text sent to audio in hand"
@@ -91,7 +97,10 @@ def _facts(metrics: Metrics, early: float) -> Iterator[tuple[str, str]]:
         yield "gaps", f"{metrics.gaps}: {metrics.gap_seconds * 1000:,.0f} ms in all, {longest}"
     else:
         yield "gaps", "none"
-    yield "text wait", f"{metrics.text_wait * 1000:,.0f} ms"
+    waited = f"{metrics.text_wait * 1000:,.0f} ms"
+    if pausing >= _WORTH:
+        waited += f", {pausing * 1000:,.0f} ms of it until now: it waits for write() or end()"
+    yield "text wait", waited
     sent, heard, wasted = (
         metrics.characters,
         metrics.characters_delivered,

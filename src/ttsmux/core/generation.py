@@ -28,8 +28,9 @@ class LiveGeneration(Generation):
     """What the provider counts: born with its first frame, gone when the provider let go."""
 
     __slots__ = (
-        "_first_audio_at", "_owed_since", "aligner", "base", "began", "conn", "due", "fresh",
-        "last_frame", "last_sent", "payer", "rested", "segments", "speech", "state", "unseen",
+        "_first_audio_at", "_owed_since", "aligner", "base", "began", "conn", "doubted", "due",
+        "fresh", "last_frame", "last_sent", "payer", "rested", "segments", "speech", "state",
+        "unseen",
     )  # fmt: skip
 
     def __init__(self, id: str, conn: Connection, speech: Speech, now: float) -> None:
@@ -55,6 +56,8 @@ class LiveGeneration(Generation):
         """Whether nothing has come for it yet."""
         self.last_frame = now
         self.last_sent = now
+        self.doubted: float | None = None
+        """The last silence in which it was asked whether the wire is dead, by its beginning."""
         self._owed_since: float | None = None
         self._first_audio_at: float | None = None
 

@@ -17,6 +17,8 @@ from .effects import Agenda, Wake
 from .line import Line
 from .route import Plan
 from .speech import END, End
+from .standing import Standing
+from .states import ConnectionState
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -27,6 +29,7 @@ OVERTAKEN_FOR = 1.0
 KEPT_WARM = 600.0
 """Seconds for which a lane other than the last one used is given spares."""
 _DEAD = 64
+_SERVING = (ConnectionState.OPEN, ConnectionState.BARRIER)
 
 
 class Lane:
@@ -39,6 +42,7 @@ class Lane:
         crowds: tuple[Crowd, Crowd],
         breaker: Breaker,
         budget: Budget,
+        standing: Standing,
         now: float,
     ) -> None:
         self.plan = plan
@@ -46,6 +50,7 @@ class Lane:
         """Whether it is what a speech without options of its own uses."""
         self.breaker = breaker
         self.budget = budget
+        self.standing = standing
         self.crowds = crowds
         """With whose connections its own share a limit: all the client's, and its provider's."""
         self.armed: float | None = None
@@ -62,21 +67,13 @@ class Lane:
         self.opened_at: float | None = None
         """When the first connection ever came up."""
         self.failures = 0
-        self.failing_since = self.failed_at = now
-        self.pauses = 0
-        """How often in a row the provider was left alone although it had not asked for so long."""
+        self.failed_at = now
         self.error: Error | None = None
         """Why the last dial failed, until one has worked."""
-        self.not_before = now
-        self.asked_until = now
-        """For how long its provider has asked to be left alone."""
-        self.asked_by: Error | None = None
-        """With which words."""
-        self.refresh = False
-        """The next dial asks for a fresh key."""
-        self.refreshed = False
-        self.last_with_old_key = 0
-        """The number of the last connection that was dialled before a fresh key was asked for."""
+        self.rests_until = now
+        """Until when its own dials that failed keep it from dialling."""
+        self.awaits_key = False
+        """Whether its key was refused, and another voice's dial finds out about a fresh one."""
         self.spares_from = now
         """When spares are dialled again after a loss, or after failures."""
         self.paid = 0
@@ -89,6 +86,13 @@ class Lane:
         self._pool = pool
         self._choices: list[Choice] = []
         """A heap of connections with a free seat, the best first; some have moved meanwhile."""
+
+    @property
+    def serving(self) -> bool:
+        """Whether there is a connection on which a seat may become free again."""
+        # Not from the sums: this may be in the middle of an input, and they are of before it.
+        reusable = self.plan.traits.reusable
+        return reusable and any(conn.state in _SERVING for conn in self.connections)
 
     @property
     def needed(self) -> bool:
@@ -134,18 +138,21 @@ class Lane:
 
     # --- dials ------------------------------------------------------------------------------------
 
-    def asked(self, error: Error, now: float) -> None:
-        """Leave the provider alone for as long as it asks for with *error*, if it does."""
-        until = now + (error.retry_after or 0.0)
-        self.not_before = max(self.not_before, until)
-        if until > max(self.asked_until, now):
-            self.asked_until, self.asked_by = until, error
-            self.line.ask_all()
+    @property
+    def not_before(self) -> float:
+        """When it may dial again."""
+        return max(self.rests_until, self.standing.asked_until)
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether another dial is just finding out for it, and others, whether there is any use."""
+        standing = self.standing
+        return standing.trial is not None and (self.awaits_key or standing.pauses > 0)
 
     def ready(self, now: float) -> bool:
         """Return whether, as far as is known, a dial would do."""
         failing = bool(self.failures) and now < self.spares_from
-        return not self.blocked and not failing and now >= self.asked_until
+        return not self.blocked and not failing and now >= self.standing.asked_until
 
     # --- clocks -----------------------------------------------------------------------------------
 

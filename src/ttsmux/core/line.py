@@ -34,17 +34,19 @@ class Line:
         """Those of them of which nothing is spoken yet."""
         self.unasked: dict[Speech, None] = {}
         """Those who have yet to say whether they wait for as long as their provider asks for."""
-        # Heaps of the urgent; who has left is dropped when it comes up.
-        self._order: list[tuple[int, Speech]] = []
-        self._ready: list[tuple[int, Speech]] = []
-        self._resting: list[tuple[float, int, Speech]] = []
+        self._at: dict[int, Speech] = {}
+        """All of them by their places."""
+        # Heaps of the places of the urgent; one that was left is dropped when it comes up.
+        self._order: list[int] = []
+        self._ready: list[int] = []
+        self._resting: list[tuple[float, int]] = []
         """Those that are begun again later, by the time."""
         self._failed = 0
         """Dials that those who wait have waited for."""
         self._failed_at: deque[float] = deque()
         """When; of the last of them, as many as somebody may have to count."""
         self._most_patient = 0
-        self._patience: list[tuple[int, int, Speech]] = []
+        self._patience: list[tuple[int, int]] = []
         """A heap of all: at how many of those dials each has something to decide."""
 
     def __len__(self) -> int:
@@ -75,10 +77,9 @@ class Line:
         """Who takes the next seat."""
         return self._top(self._ready)
 
-    def _top(self, heap: list[tuple[int, Speech]]) -> Speech | None:
+    def _top(self, heap: list[int]) -> Speech | None:
         while heap:
-            place, speech = heap[0]
-            if self.urgent.get(speech) == place:
+            if (speech := self._at.get(heap[0])) is not None:
                 return speech
             heapq.heappop(heap)
         return None
@@ -93,21 +94,23 @@ class Line:
     def hope(self, speech: Speech, place: int) -> None:
         """Wait for text."""
         self.hopeful[speech] = place
+        self._at[place] = speech
         if not speech.under_way:
             self.newcomers[speech] = self.unasked[speech] = None
         self._bear(speech, place)
 
     def join(self, speech: Speech, place: int, now: float) -> None:
-        """Wait for a seat; at the front if *place* is lower than any."""
+        """Wait for a seat."""
         self._hope_no_more(speech)
         self.urgent[speech] = place
+        self._at[place] = speech
         self.unasked[speech] = None
         self._bear(speech, place)
-        heapq.heappush(self._order, (place, speech))
+        heapq.heappush(self._order, place)
         if speech.not_before > now:
-            heapq.heappush(self._resting, (speech.not_before, place, speech))
+            heapq.heappush(self._resting, (speech.not_before, place))
         else:
-            heapq.heappush(self._ready, (place, speech))
+            heapq.heappush(self._ready, place)
 
     def leave(self, speech: Speech) -> bool:
         """Wait no more; tell whether *speech* did."""
@@ -115,7 +118,7 @@ class Line:
             if speech not in self.urgent:
                 return False
             self._tell(speech)
-            del self.urgent[speech]
+            del self._at[self.urgent.pop(speech)]
             self.unasked.pop(speech, None)
         kept = max(len(self._order), len(self._ready), len(self._resting))
         if kept > 2 * len(self.urgent) + _DEAD or len(self._patience) > 2 * len(self) + _DEAD:
@@ -126,19 +129,19 @@ class Line:
         if speech not in self.hopeful:
             return False
         self._tell(speech)
-        del self.hopeful[speech]
+        del self._at[self.hopeful.pop(speech)]
         self.newcomers.pop(speech, None)
         self.unasked.pop(speech, None)
         return True
 
     def _clear_out(self) -> None:
-        """Drop who has left: what is over must not be kept for as long as somebody waits."""
-        urgent = self.urgent
-        self._patience = [entry for entry in self._patience if self._waits(*entry[1:])]
+        """Drop the places that were left."""
+        at = self._at
+        self._patience = [entry for entry in self._patience if entry[1] in at]
+        self._order = [place for place in self._order if place in at]
+        self._ready = [place for place in self._ready if place in at]
+        self._resting = [entry for entry in self._resting if entry[1] in at]
         heapq.heapify(self._patience)
-        self._order = [entry for entry in self._order if urgent.get(entry[1]) == entry[0]]
-        self._ready = [entry for entry in self._ready if urgent.get(entry[1]) == entry[0]]
-        self._resting = [entry for entry in self._resting if urgent.get(entry[2]) == entry[1]]
         heapq.heapify(self._order)
         heapq.heapify(self._ready)
         heapq.heapify(self._resting)
@@ -168,13 +171,13 @@ class Line:
             self._failed_at.popleft()
         found = []
         while self._patience and self._patience[0][0] <= self._failed:
-            _, place, speech = heapq.heappop(self._patience)
-            if self._waits(place, speech):
+            _, place = heapq.heappop(self._patience)
+            if (speech := self._at.get(place)) is not None:
                 found.append((speech not in self.urgent, place, speech))
         found.sort()
         for _, place, speech in found:
             self._tell(speech)
-            heapq.heappush(self._patience, (self._failed + 1, place, speech))  # if it stays
+            heapq.heappush(self._patience, (self._failed + 1, place))  # if it stays
         return [speech for _, _, speech in found]
 
     def missed(self, speech: Speech) -> list[float]:
@@ -187,29 +190,26 @@ class Line:
     def _bear(self, speech: Speech, place: int) -> None:
         speech.dials_counted = self._failed
         self._most_patient = max(self._most_patient, speech.patience)
-        heapq.heappush(self._patience, (self._failed + speech.patience, place, speech))
+        heapq.heappush(self._patience, (self._failed + speech.patience, place))
 
     def _tell(self, speech: Speech) -> None:
         speech.dials_failed(self.missed(speech))
         speech.dials_counted = self._failed
-
-    def _waits(self, place: int, speech: Speech) -> bool:
-        return place in (self.urgent.get(speech), self.hopeful.get(speech))
 
     # --- rests ------------------------------------------------------------------------------------
 
     def wake(self, now: float) -> None:
         """Have those be ready who have rested for long enough."""
         while (alarm := self.next_alarm) is not None and alarm <= now:
-            _, place, speech = heapq.heappop(self._resting)
-            heapq.heappush(self._ready, (place, speech))
+            _, place = heapq.heappop(self._resting)
+            heapq.heappush(self._ready, place)
 
     @property
     def next_alarm(self) -> float | None:
         """When somebody has rested for long enough."""
         while self._resting:
-            due, place, speech = self._resting[0]
-            if self.urgent.get(speech) == place:
+            due, place = self._resting[0]
+            if place in self._at:
                 return due
             heapq.heappop(self._resting)
         return None

@@ -30,6 +30,7 @@ _BLOCK = 240
 NO_PARTS: Mapping[str, float] = {}
 _FAILED = "failed dials"
 IN_LINE = ("queue", _FAILED)
+DIAL, REQUEST = "dial", "request"
 
 
 @attrs.frozen(kw_only=True)
@@ -38,22 +39,26 @@ class Metrics:
     What a speech took. Times are seconds, None where it did not come to that.
 
     Attributes:
-        ttfa: from the first text sent to the first audio in the caller's hand.
+        first_audio: from `speak()` to the first audio in the caller's hand, whatever that took: the
+            text, a connection, the provider. Where the text was there, what a listener waited.
+        ttfa: of that, from the first text sent. What was waited for a connection is not in it.
         acquire: from the first sendable text to a seat on a connection; or to the end of the
             speech, if it never got one.
-        queue: of that, what was not spent on the dial of the connection it got: others were served,
-            or a dial had failed.
+        queue: of that, what was spent neither on dials nor on what comes of failed ones: others
+            were served.
+        failed_dials: of that, the wait for dials that failed and, after these, until the provider
+            was to be asked again, such as for its ``Retry-After``.
         connect: the dial of the connection it got, until that was ready; 0.0 where that was open
-            already.
+            already. None over HTTP, where a request connects by itself: that is in `ttfa`.
         setup: of that, from the wire being up to the provider's word that it is ready.
         dial_parts: of that, what the wire tells: ``key`` (a callable was asked), ``dns``, ``tcp``,
-            ``proxy``, ``tls``, ``upgrade``. None for a connection that was open already, nor over
-            HTTP, where a request connects by itself.
+            ``proxy``, ``tls``, ``upgrade``. Empty for a connection that was open already; over HTTP
+            there is ``key`` alone.
         connection_reused: whether the connection was open before `speak()`.
         text_wait: how long there was nothing to say and nothing left to play: from `speak()` to the
             first sendable text, and each time that the audio so far had played out before the next
-            text came. At least that: a provider that wants more text before it speaks does not say
-            so.
+            text came; the one under way included. At least that: a provider that wants more text
+            before it speaks does not say so.
         leading_silence: near-silence (below -50 dB) at the start of the audio, of which ten seconds
             are looked at; None for what is not PCM.
         gaps: how often somebody who plays the audio as it comes would have run dry, for a
@@ -65,7 +70,8 @@ class Metrics:
             failed while it waited. Sentences that are generations of their own do not count.
         audio_seconds: audio handed out.
         audio_bytes: the same in bytes.
-        characters: of text sent, those of repeated attempts included.
+        characters: of text sent, those of repeated attempts included; not those of an HTTP request
+            for which no connection came about.
         characters_delivered: of these, those whose audio counts as heard; where the provider gives
             no times of words, an estimate while the speech is incomplete.
         characters_wasted: of these, those that were sent and not heard: by attempts that failed,
@@ -79,9 +85,11 @@ class Metrics:
             provider says nothing, or the connection is hung up first.
     """
 
+    first_audio: float | None
     ttfa: float | None
     acquire: float | None
     queue: float | None
+    failed_dials: float | None
     connect: float | None
     setup: float | None
     dial_parts: Mapping[str, float] = attrs.field(hash=False)
@@ -122,10 +130,11 @@ class Timeline:
     """When what happened to one speech."""
 
     __slots__ = (
-        "_before", "_byte_rate", "_dry_at", "_fed_at", "_pcm", "_silence", "_silent", "arrived_at",
-        "began", "dial", "ended_at", "failed_at", "gap_seconds", "gaps", "heard_at", "longest_gap",
-        "parts", "received_at", "reused", "seated_at", "text_wait", "tried_at", "wanted_at",
-        "wasted",
+        "_before", "_byte_rate", "_dry_at", "_fed_at", "_mute", "_pcm", "_reached", "_silence",
+        "_silent", "arrived_at",
+        "began", "by_itself", "dial", "ended_at", "failed_at", "gap_seconds", "gaps", "heard_at",
+        "longest_gap", "parts", "received_at", "reused", "seated_at", "text_wait", "tried_at",
+        "wanted_at", "wasted",
     )  # fmt: skip
 
     def __init__(self, format: AudioFormat, now: float) -> None:
@@ -140,6 +149,8 @@ class Timeline:
         """Whether that was on a connection which was open before."""
         self.dial: tuple[float, float, float] | None = None
         """When the dial of that connection began, was up, and was ready."""
+        self.by_itself = False
+        """Whether that was a request, which connects when it is sent: no dial at all."""
         self.parts = NO_PARTS
         """Of that dial, each with its seconds."""
         self.tried_at: float | None = None
@@ -161,6 +172,10 @@ class Timeline:
         """When there was something to send again."""
         self._dry_at = now
         """When somebody who plays the audio as it comes has played all of it."""
+        self._mute = True
+        """Whether nothing has come of the audio that counts."""
+        self._reached = True
+        """Whether the last generation was sent, as far as is known."""
         self._silence = 0
         """Bytes of near-silence at the start."""
         self._silent = True
@@ -181,10 +196,10 @@ class Timeline:
 
         With *owed* the provider owes audio for what it has: it is not the text that is waited for.
         """
-        fed, self._fed_at = self._fed_at, now
-        if not owed and (fed is None or fed < self._dry_at < now):
+        if not owed:
             # Since the audio ran out, or since `speak()`, the provider was told nothing to say.
-            self.text_wait += now - self._dry_at
+            self.text_wait += self.pausing(now)
+        self._fed_at = now
 
     def dials_failed(self, instants: Sequence[float]) -> None:
         """Dials that it waits for have failed."""
@@ -198,21 +213,24 @@ class Timeline:
         self.reused = conn.opened_as <= opened_before
         if not self.reused:
             self.dial = conn.began, conn.dialled_at, conn.opened_at
+            self.by_itself = not conn.plan.traits.opens_ahead
             self.parts = conn.dial_parts
 
     def begun(self, characters: int, now: float) -> None:
         """A generation begins; those before it were sent *characters*."""
         played = self.gaps, self.gap_seconds, self.longest_gap
-        heard = self._dry_at, self.arrived_at, self._silence, self._silent
+        heard = self._dry_at, self.arrived_at, self._mute, self._silence, self._silent
         self._before = characters, played, heard
+        self._reached = True
         if self.arrived_at is None:
             self.tried_at = now
 
     def audio(self, data: bytes, now: float) -> None:
         """Take audio that has come: once a chunk."""
         dry = self._dry_at
-        if self.arrived_at is None:
-            self.arrived_at = dry = now
+        if self._mute:
+            self._mute, dry = False, now
+            self.arrived_at = now if self.arrived_at is None else self.arrived_at
         elif now > dry:
             if now >= dry + _NOTICEABLE:
                 self._gap(now - dry)
@@ -240,7 +258,13 @@ class Timeline:
         before, played, heard = self._before
         self.wasted += characters - before
         self.gaps, self.gap_seconds, self.longest_gap = played
-        self._dry_at, self.arrived_at, self._silence, self._silent = heard
+        self._dry_at, self.arrived_at, self._mute, self._silence, self._silent = heard
+
+    def unreached(self) -> int:
+        """The last generation was not sent after all; return the characters sent before it."""
+        assert self._before is not None, "who has failed has begun"
+        self._reached = False
+        return self._before[0]
 
     def cut_back(self, size: int, characters: int) -> None:
         """Its last *size* bytes of audio are dropped; in all *characters* were sent in vain."""
@@ -251,10 +275,16 @@ class Timeline:
         """All begins again elsewhere; *characters* were sent for nothing."""
         self.wasted = characters
         self.gaps, self.gap_seconds, self.longest_gap = 0, 0.0, 0.0
-        self._dry_at, self.arrived_at, self._silence, self._silent = self.began, None, 0, True
+        self._dry_at, self._mute, self._silence, self._silent = self.began, True, 0, True
+        if self.heard_at is None:
+            self.arrived_at = None  # else what the caller had in hand has come all the same
         self._speak_as(format)
 
     # --- what follows -----------------------------------------------------------------------------
+
+    @property
+    def first_audio(self) -> float | None:
+        return _between(self.began, self.heard_at)
 
     @property
     def ttfa(self) -> float | None:
@@ -266,11 +296,18 @@ class Timeline:
 
     @property
     def queue(self) -> float | None:
-        """Seconds that it waited for a seat, and not for the dial of its connection."""
+        """Seconds that it waited for a seat, and not for a dial."""
+        return self._waited("queue")
+
+    @property
+    def failed_dials(self) -> float | None:
+        return self._waited(_FAILED)
+
+    def _waited(self, what: str) -> float | None:
         until = self._waited_until
         if self.wanted_at is None or until is None:
             return None
-        return sum(phase.seconds for phase in self.phases(until) if phase.name in IN_LINE)
+        return sum((phase.seconds for phase in self.phases(until) if phase.name == what), 0.0)
 
     @property
     def _waited_until(self) -> float | None:
@@ -281,13 +318,13 @@ class Timeline:
     def connect(self) -> float | None:
         if self.dial is None:
             return None if self.seated_at is None else 0.0
-        return self.dial[2] - self.dial[0]
+        return None if self.by_itself else self.dial[2] - self.dial[0]
 
     @property
     def setup(self) -> float | None:
         if self.dial is None:
             return None if self.seated_at is None else 0.0
-        return self.dial[2] - self.dial[1]
+        return None if self.by_itself else self.dial[2] - self.dial[1]
 
     @property
     def dialled_early(self) -> float:
@@ -299,9 +336,15 @@ class Timeline:
 
     @property
     def leading_silence(self) -> float | None:
-        if not self._pcm or self.arrived_at is None:
+        if not self._pcm or self._mute:
             return None
         return self._silence / self._byte_rate
+
+    def pausing(self, now: float) -> float:
+        """Return for how long text has been missed; who asks knows that there is none to send."""
+        fed = self._fed_at
+        missed = fed is None or fed < self._dry_at < now
+        return now - self._dry_at if missed else 0.0
 
     @property
     def total(self) -> float | None:
@@ -324,20 +367,27 @@ class Timeline:
         """Return when each phase ended, None if it has not: no phase comes after that one."""
         ends: list[tuple[str, float | None, bool]] = [("text", self.wanted_at, False)]
         if self.wanted_at is not None and self.failed_at is not None:
-            # What the dial that worked took is not shown as one that failed beside it.
-            until = self.failed_at if self.dial is None else min(self.failed_at, self.dial[0])
-            ends.append((_FAILED, until, False))
+            # What the dial that worked took is not shown as one that failed beside it; what there
+            # was to wait until it began is.
+            until = self.failed_at if self.dial is None else self.dial[0]
+            ends.append((_FAILED, None if self.seated_at is None else until, False))
         if self.dial is not None:
             began, up, ready = self.dial
-            ends += [("queue", began, False), ("dial", up, False), ("setup", ready, False)]
+            ends.append(("queue", began, False))
+            if self.by_itself:
+                ends.append((REQUEST, ready, False))
+            else:
+                ends += [(DIAL, up, False), ("setup", ready, False)]
         ends.append(("queue", self.seated_at, False))
+        if not self._reached and self.arrived_at is None:
+            return [*ends, ("retries", None, False)]
         if self.tried_at != self.seated_at:
             ends.append(("retries", self.tried_at, False))
         ends += [("provider", self.arrived_at, False), ("pick-up", self.heard_at, False)]
         return [*ends, ("streaming", self.received_at, True), ("reading", self.ended_at, True)]
 
 
-_Before = tuple[int, tuple[int, float, float], tuple[float, float | None, int, bool]]
+_Before = tuple[int, tuple[int, float, float], tuple[float, float | None, bool, int, bool]]
 
 
 def _between(begin: float | None, end: float | None) -> float | None:

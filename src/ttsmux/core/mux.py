@@ -32,6 +32,10 @@ from .stats import PoolStats
 if TYPE_CHECKING:
     from random import Random
 
+# What a call takes beside the options of a provider, as a shell has it.
+_OF_A_SPEECH = {"deadline": "deadline=", "timeout": "deadline="}
+_OF_A_PREWARM = {"n": "n=", "timeout": "timeout="}
+
 
 class Mux:
     """The client's brain. `now` is seconds on one monotonic clock throughout."""
@@ -63,6 +67,10 @@ class Mux:
         self._plain = tuple(Plan.make(route, i, {}) for i, route in enumerate(routes))
         self._count = 0
 
+    def number_on(self, other: Mux) -> None:
+        """Give no speech and no connection a number that *other* has given, which is given up."""
+        self._count, self._pool.numbered = other._count, other._pool.numbered
+
     # --- commands ---------------------------------------------------------------------------------
 
     def speak(
@@ -92,7 +100,7 @@ class Mux:
         self._pool.admit(self._plain[0])
         plans = list(self._plain)
         if overrides:
-            plans[0] = Plan.make(self._routes[0], 0, overrides)
+            plans[0] = Plan.make(self._routes[0], 0, overrides, _OF_A_SPEECH)
         self._count += 1
         total = self._pool.settings.timeouts.total if total is None else total
         speech = Speech(self._count, plans, self._pool, total, now)
@@ -130,6 +138,10 @@ class Mux:
         """Say that *speech* is gathered as a whole before any of it is played."""
         speech.collect()
 
+    def collect_whole(self, speech: Speech) -> None:
+        """The same, from its very beginning. Raises `LocalProtocolError` if some was read."""
+        speech.collect_whole()
+
     def played(self, speech: Speech, seconds: float, now: float) -> None:
         """Say how much of the speech has reached the ear; without it, what was read counts."""
         speech.played(seconds)
@@ -152,8 +164,10 @@ class Mux:
         self, n: int, overrides: Mapping[str, object], timeout: float, now: float
     ) -> Prewarm:
         """Have *n* connections ready, and the spares behind them; `read` the ticket to wait."""
-        self._pool.admit(self._plain[0])
-        plan = Plan.make(self._routes[0], 0, overrides) if overrides else self._plain[0]
+        self._pool.check_open()
+        plan = self._plain[0]
+        if overrides:
+            plan = Plan.make(self._routes[0], 0, overrides, _OF_A_PREWARM)
         ticket = self._pool.prewarm(plan, n, now + timeout, now)
         self._settle(now)
         return ticket

@@ -34,6 +34,7 @@ from .quota import Member
 from .retry import backoff, patience, pause
 from .route import Plan
 from .speech import Speech
+from .standing import Standing
 from .states import ConnectionState, Trust
 from .stats import Counts, PoolStats
 
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 _SAME = 5.0
 """Seconds between the dials of connections that count as of one age."""
 _MOST_LANES = 256
-_SERVING = (ConnectionState.OPEN, ConnectionState.BARRIER)
+_PLACES = 1 << 32
+"""Of one speech, for the times that it is put back in line."""
 
 
 class Pool:
@@ -76,6 +78,8 @@ class Pool:
         self._memory: deque[Lane] = deque()
         """The same, in the order in which they are to be forgotten."""
         self.counts = Counts()
+        self.numbered = 0
+        """The number of the connection that was dialled last."""
         self.crowd = Crowd()
         self._crowds: dict[str, Crowd] = {}
         """By provider, for a client has one key there."""
@@ -95,13 +99,13 @@ class Pool:
         """How far each route's provider has kept its word."""
         self._breakers: dict[int, Breaker] = {}
         self._budgets: dict[int, Budget] = {}
+        self._standings: dict[int, Standing] = {}
         """Each route's."""
         self._seatless = 0
         """Speeches for which there was no seat when it was last decided."""
         self._asking: dict[Speech, None] = {}
         """Those that have asked for a seat since then."""
         self._last_place = 0
-        self._first_place = 0
 
     # --- speeches ---------------------------------------------------------------------------------
 
@@ -111,7 +115,9 @@ class Pool:
             # A client has one key for a provider, whatever else tells its connections apart.
             mine = self._crowds.setdefault(plan.adapter.name, Crowd())
             breaker = self._breakers.setdefault(plan.number, Breaker(self.settings.retry, self.rng))
-            lane = Lane(plan, self, (self.crowd, mine), breaker, self.budget(plan), now)
+            standing = self._standings.setdefault(plan.number, Standing())
+            crowds = (self.crowd, mine)
+            lane = Lane(plan, self, crowds, breaker, self.budget(plan), standing, now)
             self._outlive(now)
             self.lanes[plan.key] = lane
             self._memory.append(lane)
@@ -184,7 +190,7 @@ class Pool:
     def wait_for_text(self, speech: Speech, now: float) -> None:
         """Have a connection ready for *speech*, which has nothing to send yet."""
         lane = self.lane(speech.plan, now)
-        lane.line.hope(speech, self._place())
+        lane.line.hope(speech, self._place(speech))
         self.look_at(lane)
 
     def keep(self, speech: Speech, conn: Connection) -> None:
@@ -193,8 +199,8 @@ class Pool:
         conn.lessee = speech
         self.changed(conn)
 
-    def wait(self, speech: Speech, now: float, *, first: bool = False) -> None:
-        """Queue *speech* for a seat, at the front if it was served before."""
+    def wait(self, speech: Speech, now: float, *, again: bool = False) -> None:
+        """Queue *speech* for a seat; *again*: in its old place, for it was served before."""
         if speech.waiting_since is not None:
             return
         lane = self.lane(speech.plan, now)
@@ -203,12 +209,16 @@ class Pool:
         self._asking[speech] = None
         kept = self._leases.get(speech)
         if kept is None:
-            lane.line.join(speech, self._place(first=first), now)
+            lane.line.join(speech, self._place(speech, again=again), now)
             self.look_at(lane)
         else:
             self.changed(kept)  # it has a seat of its own
         self.admission.joined(speech)
         self.agenda.touch(speech)
+
+    def rations(self, speech: Speech, now: float) -> bool:
+        """Return whether *speech* has to wait until its key allows one more request a minute."""
+        return self.admission.rations(speech, self._leases.get(speech), now)
 
     def denied(self, speech: Speech) -> None:
         """There is no seat for *speech* on its route; perhaps it had no text to ask for one yet."""
@@ -234,13 +244,14 @@ class Pool:
             self.counts.wait_seconds += now - speech.waiting_since
             speech.waiting_since = None
 
-    def _place(self, *, first: bool = False) -> int:
-        """Return the next place in line, behind all others or before them."""
-        if first:
-            self._first_place -= 1
-            return self._first_place
-        self._last_place += 1
-        return self._last_place
+    def _place(self, speech: Speech, *, again: bool = False) -> int:
+        """Return the place of *speech* in line: behind all others, or where it was before."""
+        if again:
+            speech.place += 1  # never the same twice: the heaps of a line may hold the old one
+        else:
+            self._last_place += _PLACES
+            speech.place = self._last_place
+        return speech.place
 
     # --- what connections tell --------------------------------------------------------------------
 
@@ -301,17 +312,27 @@ class Pool:
             self.changed(conn)
             self.dialler.room_for_waiters = self.dialler.room_for_spares = True
 
-    def aged(self, lost: Connection, now: float) -> None:
-        """*lost* ended while it rested: idle ones of its age have ended too, or soon will."""
-        assert lost.opened_at is not None, "it rested"
-        for conn in list(lost.lane.idle):
-            if (
-                conn.idle
-                and conn.opened_at is not None
-                and conn.opened_at <= lost.opened_at + _SAME
-            ):
-                # At once, for a speech would meet one dead socket after the other.
-                conn.doom("others of its age have ended", now)
+    def aged(self, lost: Connection, now: float, *, said: bool) -> None:
+        """
+        *lost* ended of its age: idle ones that are as old have ended too, or soon will.
+
+        Where the provider has *said* so, of all voices; else it is a guess.
+        """
+        assert lost.opened_at is not None, "it has grown old"
+        latest = lost.opened_at + _SAME
+        near = [c for c in self._resting(lost) if said or c.lane is lost.lane]
+        old = [c for c in near if c.opened_at is not None and c.opened_at <= latest]
+        # At once, for a speech would meet one dead socket after the other.
+        self._give_up(old, "others of its age have ended", now)
+
+    def doubt(self, silent: Connection, since: float, now: float) -> None:
+        """
+        Nothing has come on *silent* since then, for half of the time it is waited for.
+
+        Perhaps it is only slow: ask there, and on those that `fell_silent` would give up.
+        """
+        for conn in (silent, *self._unheard(silent, since)):
+            conn.ping(now)
 
     def fell_silent(self, silent: Connection, since: float, now: float) -> None:
         """
@@ -321,16 +342,27 @@ class Pool:
         that rest and have not been heard since either are no better, and the next speech would wait
         for one after the other.
         """
-        mine = [c for c in self.connections if c.plan.number == silent.plan.number]
-        resting = [c for c in mine if c.idle and c.heard_at <= since]
-        for conn in resting:
-            conn.doom("it may be as dead as one that said nothing", now)
-        if resting:
-            self.bereft(silent, now)
+        unheard = self._unheard(silent, since)
+        self._give_up(unheard, "it may be as dead as one that said nothing", now)
+        if unheard:
+            self.bereft(silent.lane, now)
 
-    def bereft(self, conn: Connection, now: float) -> None:
-        """*conn* is lost, and may not be the only one in the world: no spare at once."""
-        lane, jitter = conn.lane, self.settings.pool.reconnect_jitter
+    def _resting(self, conn: Connection) -> list[Connection]:
+        """Return the idle connections of the route of *conn*, whatever the voice."""
+        return [c for c in self.connections if c.idle and c.plan.number == conn.plan.number]
+
+    def _unheard(self, conn: Connection, since: float) -> list[Connection]:
+        return [resting for resting in self._resting(conn) if resting.heard_at <= since]
+
+    def _give_up(self, conns: Sequence[Connection], why: str, now: float) -> None:
+        """Hang up idle *conns* that are no good any more, and perhaps not only those of ours."""
+        for conn in conns:
+            conn.doom(why, now)
+            self.bereft(conn.lane, now)
+
+    def bereft(self, lane: Lane, now: float) -> None:
+        """*lane* lost a connection, perhaps with others in the world: no spare at once."""
+        jitter = self.settings.pool.reconnect_jitter
         if lane.spares_from <= now and jitter:
             lane.spares_from = now + self.rng.uniform(0.0, jitter)
 
@@ -338,9 +370,11 @@ class Pool:
         if lane.failures or lane.blocked:
             lane.spares_from = lane.not_before
             self.look_at(lane)
-        lane.failures = lane.pauses = 0
+        lane.failures = 0
         lane.error = None
-        lane.refreshed = lane.blocked = False
+        lane.blocked = False
+        if lane.standing.works():
+            self._look_at_route(lane)
         lane.budget.give_back(lane.paid)
         lane.paid = 0
 
@@ -393,30 +427,45 @@ class Pool:
         lane.error = error
         self.counts.dials_failed += 1
         self.look_at(lane)
-        if isinstance(error, AuthError):
-            if lane.plan.route.refreshable and conn.number <= lane.last_with_old_key:
-                return True  # it was under way with the old key when that was found out
-            if lane.plan.route.refreshable and not lane.refreshed:
-                lane.refresh = lane.refreshed = True
-                lane.last_with_old_key = self.counts.dials
+        if isinstance(error, AuthError) and lane.plan.route.refreshable:
+            if lane.standing.refused(conn, self.numbered):
+                trial = lane.standing.trial
+                lane.awaits_key = trial is not None and trial.lane is not lane
                 return True
+            self._key_refused(lane, error, now)
         if not error.retryable:
             lane.blocked = True
         self.failed(conn, error, conn.began, now, up=False)
-        lane.asked(error, now)  # whoever is told: what a provider asks for is not undercut
+        self._asked(lane, error, now)  # whoever is told: what a provider asks for is not undercut
         if conn.began >= lane.failed_at:
             # Dials that were under way together fail together: that is one failure.
             lane.failures += 1
             lane.failed_at = now
-            lane.failing_since = now if lane.failures == 1 else lane.failing_since
-            error = self._paused(lane, error, now)
+            if error.retryable and lane.standing.failed(conn, now):
+                error = self._paused(lane, error, now)
             wait = backoff(self.settings.retry, lane.failures, self.rng)
-            lane.not_before = max(lane.not_before, now + wait)
+            lane.rests_until = max(lane.rests_until, now + wait)
             jitter = self.settings.pool.reconnect_jitter
             wait = patience(self.settings.retry, jitter, lane.failures, self.rng)
             lane.spares_from = max(lane.spares_from, now + wait)
             self._tell_waiters(lane, error, now)
         return False
+
+    def _key_refused(self, lane: Lane, error: AuthError, now: float) -> None:
+        """A fresh key was refused in *lane*: those know that who waited for what it would find."""
+        for other in list(self.lanes.values()):
+            if other.standing is lane.standing and other.awaits_key:
+                other.awaits_key, other.blocked, other.error = False, True, error
+                self.look_at(other)
+                self._tell_waiters(other, error, now)
+
+    def _asked(self, lane: Lane, error: Error, now: float) -> None:
+        """Leave the provider alone for as long as it asks for with *error*, if it does."""
+        if lane.standing.asks(error, now):
+            for other in self.lanes.values():
+                if other.standing is lane.standing:
+                    other.line.ask_all()
+                    self.look_at(other)
 
     def _paused(self, lane: Lane, error: Error, now: float) -> Error:
         """
@@ -427,14 +476,15 @@ class Pool:
         Returns:
             *error* as it is told.
         """
-        lasting = lane.breaker.lasting(lane.failures, lane.failing_since, now)
-        if not error.retryable or outage(error) or not lasting:
+        standing = lane.standing
+        lasting = lane.breaker.lasting(standing.failures, standing.failing_since, now)
+        if outage(error) or not lasting:
             return error
         error = error.copy()
-        seconds = pause(self.settings.retry, lane.pauses, self.rng)
+        seconds = pause(self.settings.retry, standing.pauses, self.rng)
         error.retry_after = max(seconds, error.retry_after or 0.0)
-        lane.pauses += 1
-        lane.asked(error, now)
+        standing.pauses += 1
+        self._asked(lane, error, now)
         return error
 
     def _tell_waiters(self, lane: Lane, error: Error, now: float) -> None:
@@ -442,33 +492,60 @@ class Pool:
         if not error.retryable:
             for prewarm in list(lane.prewarms):
                 self._finish(prewarm, error)
-        if error.retryable and any(conn.state in _SERVING for conn in lane.connections):
+        if error.retryable and lane.serving:
             return  # a seat there will be free some time; perhaps the provider allows no more
         if not error.retryable:
             # Not from the sums: this may be in the middle of an input, and they are of before it.
             ready = sum(conn.free_seats for conn in lane.connections)
             for speech in list(lane.line)[ready:]:
-                speech.given_up(error, now)
+                if not self._hopes_no_more(speech, now):
+                    speech.given_up(error, now)
             return
         # Not by going through them all: thousands may wait.
         for speech in lane.line.dial_failed(now):
-            speech.dial_failed(error, now)
+            if not self._hopes_no_more(speech, now):
+                speech.dial_failed(error, now)
         self._ask_to_wait(lane, now)
         if lane.line and not lane.breaker.turns_away(now):
             self._pay_for_waiters(lane, error, now)
 
+    def _hopes_no_more(self, speech: Speech, now: float) -> bool:
+        """
+        Dial no more for *speech* if it is between two generations, and return whether it is.
+
+        All that it had to say is spoken, and perhaps it is over. If not, it asks for a seat then.
+        """
+        between = speech.waiting_since is None and speech.under_way
+        if between:
+            self._leave(speech, now)
+        return between
+
     def _ask_to_wait(self, lane: Lane, now: float) -> None:
-        """Have nobody wait in vain where the provider asks to be left alone."""
-        if now >= lane.asked_until or not lane.line.unasked:
+        """Have nobody wait in vain where the provider asks to be left alone, or fails for long."""
+        standing = lane.standing
+        asks = now < standing.asked_until
+        # Where the breaker has everybody turned away, that is what they are told.
+        fails = lane.failures >= self.settings.retry.switch_after
+        rests = fails and now < lane.not_before and not lane.breaker.turns_away(now)
+        if not lane.line.unasked or not (asks or rests):
             return
-        served = lane.plan.traits.reusable and any(c.state in _SERVING for c in lane.connections)
-        if served or any(conn.coming for conn in lane.connections):
+        if lane.serving or any(conn.coming for conn in lane.connections):
             return  # there may be a seat before that
-        assert lane.asked_by is not None, "somebody asked"
-        in_vain = lane.pauses > 0 or not lane.breaker.closed  # as far as one can tell
+        if not asks:
+            assert lane.error is not None, "its dials have failed"
+            for speech in lane.line.ask():
+                speech.discouraged(lane.error, now)
+            return
+        assert standing.asked_by is not None, "somebody asked"
+        in_vain = standing.pauses > 0 or not lane.breaker.closed  # as far as one can tell
         for speech in lane.line.ask():
-            gone = speech.put_off(lane.asked_by, lane.not_before, now, in_vain=in_vain)
+            gone = speech.put_off(standing.asked_by, lane.not_before, now, in_vain=in_vain)
             self.counts.refused += gone
+
+    def failures(self, plan: Plan) -> int:
+        """Return how many dials for *plan* failed since one worked; several at once are one."""
+        lane = self.lanes.get(plan.key)
+        return 0 if lane is None else lane.failures
 
     def ready(self, plan: Plan, now: float) -> bool:
         """Return whether a speech that goes to *plan* has no reason to wait there, or to fail."""
@@ -483,7 +560,8 @@ class Pool:
         if cost is None:
             self.counts.unpaid += 1
             for speech in list(lane.line):
-                speech.turned_away(unaffordable(error), now)
+                if not self._hopes_no_more(speech, now):
+                    speech.turned_away(unaffordable(error), now)
         else:
             self.counts.retries += 1
             lane.paid += cost
@@ -555,18 +633,22 @@ class Pool:
                 if conn.over:
                     conn.lane.breaker.withdraw()
                 self._look_at_route(conn.lane)
+            if conn is conn.lane.standing.trial and not conn.coming:
+                conn.lane.standing.trial = None
+                self._look_at_route(conn.lane)
             if conn.lessee is not None:
                 self._go_on(conn, conn.lessee, now)
 
     def _go_on(self, conn: Connection, lessee: Speech, now: float) -> None:
-        """Have *lessee* speak on; if its connection is lost, it queues first."""
-        if conn.state is not ConnectionState.OPEN:
+        """Have *lessee* speak on; if its connection is lost, or is to go, it queues first."""
+        if conn.state is not ConnectionState.OPEN or conn.outdated:
             del self._leases[lessee]
             conn.lessee = None
+            self.changed(conn)
             if lessee.waiting_since is None:
                 self.wait_for_text(lessee, now)
             else:
-                conn.lane.line.join(lessee, self._place(first=True), now)
+                conn.lane.line.join(lessee, self._place(lessee, again=True), now)
         elif (
             lessee.waiting_since is not None
             and conn.room > 0
@@ -612,8 +694,7 @@ class Pool:
         if not lane.breaker.turns_away(now):
             return None
         # Not from the sums: this may be in the middle of an input, and they are of before it.
-        serving = lane.breaker.trusts and any(c.state in _SERVING for c in lane.connections)
-        if serving or any(conn.coming for conn in lane.connections):
+        if (lane.breaker.trusts and lane.serving) or any(conn.coming for conn in lane.connections):
             return None
         return lane.breaker.refusal(now)
 
@@ -653,6 +734,8 @@ class Pool:
     def drain(self) -> Ticket:
         """Take no new speech; when those there are need no connection any more, close."""
         self.draining = self.stale = True
+        for prewarm in list(self.prewarms):
+            self._finish(prewarm)
         return self._when_empty()
 
     def close(self, now: float) -> Ticket:
@@ -715,6 +798,20 @@ class Pool:
         """Return when dials failed that *speech* waits for and has not counted yet."""
         lane = self.lanes.get(speech.plan.key)
         return [] if lane is None else lane.line.missed(speech)
+
+    def bound(self, speech: Speech) -> str | None:
+        """Say which limit keeps *speech* waiting, and how much of it is taken, if one does."""
+        plan, leased = speech.plan, self._leases.get(speech)
+        lane = self.lanes[plan.key]  # where it waits
+        if (words := self.admission.bound(lane, leased)) is not None or leased is not None:
+            return words
+        crowd = self.dialler.full(lane)
+        if crowd is None or lane.sums.coming:
+            return None  # what it waits for is a dial
+        if crowd is self.crowd:
+            most = self.settings.pool.max_size
+            return f"max_size, {len(crowd.connections)} of at most {most} connections"
+        return self.admission.taken(plan, len(crowd.connections))
 
     def summary(self, plan: Plan) -> str:
         lane = self.lanes.get(plan.key)

@@ -399,6 +399,12 @@ class Quota:
             ahead = self.generations.ahead(member)
             return self.generations.open_at(turn.traits, ahead, max(self._now, now))
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """How many connections and generations all clients have."""
+        with self._lock:
+            return len(self.connections.held), len(self.generations.held)
+
     def others(self, member: Member) -> tuple[int, int]:
         """Return how many connections and generations other clients have."""
         with self._lock:

@@ -279,7 +279,8 @@ def _boundary(passage: Passage, at: int) -> int | None:
 
 def _within_words(passage: Passage, words: Sequence[_Word], last: _Place) -> Cut:
     """Decide where to go on after *last*, if the reader is beyond it, and so in some word."""
-    units = list(_units(passage, last.at, passage.end))
+    taking_time = list(_units(passage, last.at, passage.end))
+    units = [unit for unit in taking_time if speakable(unit[0])]
     beyond = next(
         (
             word
@@ -296,20 +297,20 @@ def _within_words(passage: Passage, words: Sequence[_Word], last: _Place) -> Cut
         if beyond.start <= passage.read:
             return Cut(units[before].start(), passage.read, approximate=False)
         most = before - 1  # the voice had not come so far
-    index = min(_spoken_units(passage, units, last), most)
+    index = min(_spoken_units(passage, taking_time, last), most)
     at = units[index].start() if index > 0 else last.at
     return Cut(at, passage.read, approximate=True)
 
 
 def _spoken_units(passage: Passage, units: Sequence[re.Match[str]], last: _Place) -> int:
-    """Estimate how many of *units* are over, less one."""
+    """Estimate how many words among *units* are over, less one."""
     left = passage.format.seconds(passage.read - last.hi) / _pace(passage) + _A_PAUSE
     count = 0
     for unit in units:
         left -= _weight(unit)
         if left < 0:
             break
-        count += 1
+        count += speakable(unit[0])
     return max(0, count - 1)
 
 
@@ -323,13 +324,11 @@ def _pace(passage: Passage) -> float:
 
 
 def _units(passage: Passage, begin: int, end: int) -> Iterator[re.Match[str]]:
-    """Find what is spoken as one word in that part of the text."""
+    """Find what takes time in that part of the text: what is spoken as one word, and dashes."""
     text = passage.text
     if passage.markup:
         text = TAG.sub(lambda tag: " " * len(tag[0]), text)
-    for unit in re.compile(_UNIT).finditer(text, begin, end):
-        if speakable(unit[0]):
-            yield unit
+    yield from re.compile(_UNIT).finditer(text, begin, end)
 
 
 def _weight(unit: re.Match[str]) -> float:

@@ -7,7 +7,7 @@ options filled in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 import attrs
@@ -19,6 +19,7 @@ from ..settings import Interrupt, KeyLimits
 from ..text.cutting import Cutter, HoldBack
 
 _NO_LIMITS = KeyLimits()
+_NOTHING: Mapping[str, str] = {}
 _SECURE = {"http": False, "https": True, "ws": False, "wss": True}
 
 
@@ -160,14 +161,22 @@ class Plan:
     key: Hashable
 
     @classmethod
-    def make(cls, route: Route, number: int, overrides: Mapping[str, object]) -> Plan:
+    def make(
+        cls,
+        route: Route,
+        number: int,
+        overrides: Mapping[str, object],
+        others: Mapping[str, str] = _NOTHING,
+    ) -> Plan:
         """
         Fill in *overrides* (fields of the adapter).
+
+        *others*: see `make_adapter`.
 
         Raises:
             ConfigError: the adapter has no such field, or does not take the value.
         """
-        adapter = _evolve(route.adapter, overrides) if overrides else route.adapter
+        adapter = _evolve(route.adapter, overrides, others) if overrides else route.adapter
         return cls.of(route, number, adapter)
 
     @classmethod
@@ -204,18 +213,21 @@ class Plan:
         )
 
 
-def make_adapter(kind: type[Adapter], options: Mapping[str, object]) -> Adapter:
+def make_adapter(
+    kind: type[Adapter], options: Mapping[str, object], others: Mapping[str, str] = _NOTHING
+) -> Adapter:
     """
     Return the adapter with these options.
+
+    Args:
+        others: what else the caller takes by name, each with how it is written, for who meant that.
 
     Raises:
         ConfigError: there is no such option, or it does not take the value.
     """
-    known = _options(kind)
     for name in options:
-        if name not in known:
-            msg = f"no option is called {name!r}; there are: {', '.join(sorted(known))}"
-            raise ConfigError(msg, provider=kind.name, phase="config")
+        if (unknown := unknown_option(kind, name, others)) is not None:
+            raise unknown
     make: Callable[..., Adapter] = kind  # the options are its own, and checked by itself
     try:
         return make(**options)
@@ -230,10 +242,33 @@ def make_adapter(kind: type[Adapter], options: Mapping[str, object]) -> Adapter:
         raise wrong(msg, provider=kind.name, phase="config") from exc
 
 
-def _evolve(adapter: Adapter, overrides: Mapping[str, object]) -> Adapter:
+def unknown_option(kind: type[Adapter], name: str, others: Mapping[str, str]) -> ConfigError | None:
+    """Return the error of who passes an adapter the option *name*, unless it has that."""
+    known = _options(kind)
+    if name in known:
+        return None
+    msg = f"no option is called {name[:40]!r}; {_meant(name, known, others)}"
+    return ConfigError(msg, provider=kind.name, phase="config")
+
+
+def _meant(name: str, known: Iterable[str], others: Mapping[str, str]) -> str:
+    """Say what there is in place of *name*: what is spelled like it first."""
+    import difflib  # only for who has made a mistake
+
+    near = difflib.get_close_matches(name, [*others, *known], n=1)
+    did = f"did you mean {others.get(near[0], near[0] + '=')}? " if near else ""
+    # How a setting of a setting is reached is told to who has named it.
+    own = ", ".join(sorted(key for key, written in others.items() if written == f"{key}="))
+    besides = f"; besides them: {own}" if own else ""
+    return f"{did}there are: {', '.join(sorted(known))}{besides}"
+
+
+def _evolve(
+    adapter: Adapter, overrides: Mapping[str, object], others: Mapping[str, str]
+) -> Adapter:
     """Return *adapter* with other options; `attrs.evolve` is typed for literal names only."""
     old = {option: getattr(adapter, name) for option, name in _options(type(adapter)).items()}
-    return make_adapter(type(adapter), {**old, **overrides})
+    return make_adapter(type(adapter), {**old, **overrides}, others)
 
 
 def _options(kind: type[Adapter]) -> dict[str, str]:

@@ -106,6 +106,8 @@ class Speech:
         self._tried = 0
         """Times that it failed since something of it was last spoken to its end."""
         self._free_tries = 0
+        self.place = 0
+        """In line: lower is earlier."""
         self.dials_counted = 0
         """Of those that its line has seen fail; what is missing is counted when it leaves."""
         self._failing_since = now
@@ -125,6 +127,8 @@ class Speech:
         self._total_due = None if total is None else now + total
         self.not_before = now
         self.waiting_since: float | None = None
+        self._rationed_at = now
+        """When it was last found to wait for its minute, under way already."""
         self._ended_at = now
         """When its last generation ended."""
         self._times = Timeline(self.plan.options.format, now)
@@ -137,7 +141,7 @@ class Speech:
 
     def __repr__(self) -> str:
         unread = f"{self._ledger.unread:.2f} s unread"
-        return f"<Speech s{self.number} {self.plan.adapter.name} {self.state.name} {unread}>"
+        return f"<Speech {self.number} {self.plan.adapter.name} {self.state.name} {unread}>"
 
     # --- what the caller does ---------------------------------------------------------------------
 
@@ -188,7 +192,7 @@ class Speech:
     def _writable(self, verb: str) -> bool:
         """Tell whether text still has a use; the other side may have ended the speech just now."""
         if self._ended:
-            msg = f"cannot {verb}: speech s{self.number} was ended"
+            msg = f"cannot {verb}: speech {self.number} was ended"
             raise LocalProtocolError(msg, phase="speak")
         if self.state is SpeechState.FAILED:
             raise self._told()
@@ -258,6 +262,24 @@ class Speech:
         """Say that nothing of it is played before it is all there; in vain if some was read."""
         self._collected = self._collected or self._ledger.read == 0
 
+    def collect_whole(self) -> None:
+        """
+        The same, where nothing may be missing at the beginning.
+
+        Raises:
+            LocalProtocolError: some of it was read.
+        """
+        # Who reads one that failed, or was interrupted, is told that.
+        gone = self.state in (SpeechState.FAILED, SpeechState.INTERRUPTED)
+        if self._ledger.read and not gone:
+            msg = (
+                f"cannot save: {self._ledger.read / self._byte_rate:.2f} s of the audio of speech "
+                f"{self.number} were read already, and the file would lack them; call save() in "
+                "place of reading, or write what you read to a file yourself"
+            )
+            raise LocalProtocolError(msg, phase="speak")
+        self.collect()
+
     def played(self, seconds: float) -> None:
         """Say that *seconds* of the speech have reached the ear."""
         self._ledger.played = max(self._ledger.played or 0.0, seconds)
@@ -290,7 +312,8 @@ class Speech:
         self._ledger.read += len(chunk.data)
         if self._times.heard_at is None:
             self._times.heard_at = now
-            self._report("speech.first_audio", ttfa=self._times.ttfa)
+            times = self._times
+            self._report("speech.first_audio", first_audio=times.first_audio, ttfa=times.ttfa)
         if self._paused and self._ledger.unread < _RESUME_AT:
             self._paused = False
             self.pump(now)
@@ -312,7 +335,7 @@ class Speech:
                 if self._times.wanted_at is None:
                     self._times.wanted_at = now
                 # Between two generations it comes first: what was begun is not kept waiting.
-                self._pool.wait(self, now, first=self._times.seated_at is not None)
+                self._pool.wait(self, now, again=self._times.seated_at is not None)
             elif self._ended and self.state is SpeechState.WAITING:
                 self._step(SpeechInput.RECEIVE)
                 self._times.received_at = now
@@ -489,7 +512,13 @@ class Speech:
             self.pump(now)
 
     def generation_failed(
-        self, error: Error, now: float, *, free: bool = False, bill: Bill | None = None
+        self,
+        error: Error,
+        now: float,
+        *,
+        free: bool = False,
+        unsent: bool = False,
+        bill: Bill | None = None,
     ) -> None:
         """
         Its generation failed: begin it again if nobody heard any of it, else fail.
@@ -497,6 +526,7 @@ class Speech:
         Args:
             free: the attempt does not count: the request never reached the provider, or the key
                 was old.
+            unsent: nothing of it has left us.
             bill: what beginning again is paid with, if the same has failed other speeches too.
         """
         gen = self.generation
@@ -506,6 +536,8 @@ class Speech:
             return
         self.generation = None
         self._going_well = False
+        if unsent:
+            self._characters = self._times.unreached()
         # Free attempts are bounded too: as many stale sockets as a pool can hold.
         free = free and self._free_tries < self._pool.settings.pool.max_size
         self._free_tries += free
@@ -519,7 +551,7 @@ class Speech:
         way: Plan | None = None
         if again and (refusal := self._pool.refuse(self.plan, now)) is not None:
             again, error = False, refusal
-        elif again and (way := self._way_out(error, now)) is not None:
+        elif again and (way := self._way_out(error, self._tried, now)) is not None:
             again = False
         elif again and not free and not self._pool.pays(self, error, bill or Bill()):
             again, error = False, unaffordable(error)
@@ -551,10 +583,16 @@ class Speech:
     def patience(self) -> int:
         """How many dials that it waits for may fail before it has something to decide."""
         policy = self._pool.settings.retry
-        most = policy.attempts
+        left = policy.attempts - self._tried
         if not self._ways.none_left:
-            most = min(most, policy.switch_after)
-        return max(1, most - self._tried)
+            left = min(left, policy.switch_after - self._failures_here)
+        return max(1, left)
+
+    @property
+    def _failures_here(self) -> int:
+        """How often in a row its route has failed, as far as it knows."""
+        # Those of before it came count: it need not find out anew.
+        return max(self._tried, self._pool.failures(self.plan))
 
     def dials_failed(self, instants: Sequence[float]) -> None:
         """Connections that it waited for did not come about."""
@@ -568,7 +606,7 @@ class Speech:
         """It has waited for as many dials as it bears; the last one has failed with *error*."""
         if self._tried >= self._pool.settings.retry.attempts:
             self.turned_away(error, now)
-        elif (way := self._way_out(error, now)) is not None:
+        elif (way := self._way_out(error, self._failures_here, now)) is not None:
             self._pool.denied(self)
             self._move(way, None, error, now)
         # Else the pool dials again when its own backoff is over.
@@ -601,6 +639,12 @@ class Speech:
         self.turned_away(error, now)
         return True
 
+    def discouraged(self, error: Error, now: float) -> None:
+        """Nothing is dialled for it for a moment: dials have failed for a while, with *error*."""
+        if (way := self._next_way(error, lambda way: self._pool.ready(way, now))) is not None:
+            self._pool.denied(self)
+            self._move(way, None, error, now)
+
     def turned_away(self, error: Error, now: float) -> None:
         """There is nothing to wait for on its route; *error* may be what others are told, too."""
         error = error.copy()
@@ -622,9 +666,9 @@ class Speech:
         in_time = self._total_due is None or now + wait < self._total_due
         return in_time and wait < most and now < self._failing_since + most
 
-    def _way_out(self, error: Error, now: float) -> Plan | None:
+    def _way_out(self, error: Error, failures: int, now: float) -> Plan | None:
         """Return where it goes although it might be tried again on its route, if anywhere."""
-        if self._tried >= self._pool.settings.retry.switch_after:
+        if failures >= self._pool.settings.retry.switch_after:
             return self._next_way(error)
         return self._elsewhere(error, error.retry_after, now)
 
@@ -664,7 +708,7 @@ class Speech:
         else:
             self.not_before = now + (asked or 0.0)
         self._report("speech.retried", error=type(error).__name__, attempt=self._attempts_made)
-        self._pool.wait(self, now, first=True)
+        self._pool.wait(self, now, again=True)
 
     # --- after the first audio --------------------------------------------------------------------
 
@@ -774,41 +818,48 @@ class Speech:
             return None
         due = [] if self._total_due is None else [self._total_due]
         if self.waiting_since is not None:
-            due.append(self.waiting_since + self._pool.settings.pool.acquire_timeout)
+            since = max(self.waiting_since, self._rationed_at)
+            due.append(since + self._pool.settings.pool.acquire_timeout)
         return min(due, default=None)
 
     def expire(self, now: float) -> None:
         if self._total_due is not None and now >= self._total_due:
             self.fail(DeadlineExceeded(f"not done within the {self._total:g} s allowed"), now)
             return
-        timeout = self._pool.settings.pool.acquire_timeout
+        if self.under_way and self._pool.rations(self, now):
+            self._rationed_at = now  # what was begun does not end for a limit of ours
+            return
         # Dials that fail slowly take up all of that time before they are given up.
-        refused = self._pool.last_error(self.plan)
-        if refused is not None and (way := self._next_way(refused)) is not None:
-            self._move(way, None, refused, now)
+        reason = self._pool.last_error(self.plan) or self._out_of_patience()
+        if (way := self._next_way(reason)) is not None:
+            self._move(way, None, reason, now)
             return
         self._pool.counts.timeouts += 1
-        self.fail(
-            PoolTimeout(
-                f"no seat became free within {timeout:g} s ({self._pool.summary(self.plan)})",
-                phase="acquire",
-            ),
-            now,
-        )
+        self.fail(self._out_of_patience(), now)
+
+    def _out_of_patience(self) -> PoolTimeout:
+        """Return what it is told that has waited for a seat for long enough."""
+        timeout, bound = self._pool.settings.pool.acquire_timeout, self._pool.bound(self)
+        msg = f"no seat became free within {timeout:g} s"
+        msg += f"; the limit that kept it waiting: {bound}" if bound else ""
+        return PoolTimeout(f"{msg} ({self._pool.summary(self.plan)})", phase="acquire")
 
     # --- small things -----------------------------------------------------------------------------
 
-    def metrics(self) -> Metrics:
+    def metrics(self, now: float | None = None) -> Metrics:
+        """Say what it took; until *now*, if it still goes on."""
         times, delivered = self._times, self._delivered_characters()
         return Metrics(
+            first_audio=times.first_audio,
             ttfa=times.ttfa,
             acquire=times.acquire,
             queue=times.queue,
+            failed_dials=times.failed_dials,
             connect=times.connect,
             setup=times.setup,
             dial_parts=dict(times.parts),
             connection_reused=times.reused,
-            text_wait=times.text_wait,
+            text_wait=times.text_wait + (0.0 if now is None else self._pausing(now)),
             leading_silence=times.leading_silence,
             gaps=times.gaps,
             gap_seconds=times.gap_seconds,
@@ -844,7 +895,15 @@ class Speech:
         state = self.state.value
         if self.error is not None:
             state += f" ({type(self.error).__name__})"  # its words may be long, and are elsewhere
-        return explain(name, state, self._times, self.metrics(), now)
+        pausing = self._pausing(now)
+        return explain(name, state, self._times, self.metrics(now), pausing, now)
+
+    def _pausing(self, now: float) -> float:
+        """Return for how long it has missed text that is yet to come."""
+        owed = self.generation is not None and self.generation.owes
+        if self.over or self._ended or owed or not self._idle:
+            return 0.0
+        return self._times.pausing(now)
 
     def _summary(self, now: float) -> dict[str, object]:
         """Return what the log has of a speech that ends *now*."""
@@ -854,7 +913,9 @@ class Speech:
             "seconds": times.total,
             "attempts": self._attempts,
             "queue": times.queue,
+            "failed_dials": times.failed_dials,
             "connect": times.connect,
+            "first_audio": times.first_audio,
             "ttfa": times.ttfa,
             "text_wait": times.text_wait,
             "audio_seconds": self._ledger.read / self._byte_rate,

@@ -21,7 +21,8 @@ class PoolStats:
         live: those of them that were open once.
         seats_free: speeches that could begin at once.
         held: generations that the providers count, those that nobody listens to included.
-        waiting: speeches that wait for a seat, or on one of their own for the key's limits.
+        waiting: speeches with something to say that wait for a seat, or on one of their own for the
+            key's limits.
         dials: dials begun so far.
         dials_failed: of those, how many failed, or ended before they served anything.
         opened, closed: connections that came up, and those of them that are gone.

@@ -23,8 +23,9 @@ from typing import Literal, Self, TypeVar
 
 import anyio.to_thread
 
+from ..errors import WrongType
 from .elevenlabs import ElevenLabs
-from .engines import Engine, create_engine
+from .engines import Engine, check_engine_name, create_engine
 from .faults import Fault, FaultPlan, Moment, as_fault
 from .gradium import Gradium
 from .kugelaudio import KugelAudio
@@ -133,6 +134,10 @@ class Simulator:
         ):
             if not 0 <= value < 1e9 or (name == "chunk_ms" and value == 0):
                 raise ValueError(f"{name} cannot be {value}")
+        if isinstance(engine, str):
+            check_engine_name(engine)
+        if isinstance(faults, str) or not isinstance(faults, Iterable):
+            raise WrongType.of("faults", 'a list of faults, as in faults=["refuse"]', faults)
         self._provider = _provider(provider, options)
         self._plan = FaultPlan()
         for fault in faults:

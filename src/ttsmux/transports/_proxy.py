@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ttsmux._net import has_blanks, is_loopback
+from ttsmux._net import has_blanks, is_loopback, with_scheme
 from ttsmux.errors import ProxyError
 from ttsmux.transports._http import Endpoint, Undialable, basic, join
 
@@ -71,7 +71,7 @@ def flaw_of(url: str) -> str | None:
     found = _parse(url)
     if not isinstance(found, Proxy):
         return found
-    parts = urllib.parse.urlsplit(_whole(url))
+    parts = urllib.parse.urlsplit(with_scheme(url))
     if parts.path in ("", "/") and not parts.query and not parts.fragment:
         return None
     return "the URL of the proxy ends after its host or port: a tunnel has no path and no query"
@@ -105,13 +105,9 @@ def _from_environment(endpoint: Endpoint) -> str | None:
     return None
 
 
-def _whole(url: str) -> str:
-    return url if "://" in url else f"http://{url}"
-
-
 def _parse(url: str) -> Proxy | str:
     """Take the URL of a proxy apart, or say what is wrong, without its user and password."""
-    parts = _split(_whole(url))
+    parts = _split(with_scheme(url))
     if parts is None:
         return "the URL of the proxy cannot be understood; it looks like http://host:port"
     scheme, proxy = parts

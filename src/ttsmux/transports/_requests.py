@@ -232,7 +232,7 @@ def pieces(data: bytes, limit: int) -> Iterator[bytes]:
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> DialFailure:
     """Return what an answer comes to that is no success."""
     excerpt = body[: _failures.EXCERPT].decode(errors="replace")
-    return DialFailure(status=status, headers=headers, body=excerpt)
+    return DialFailure(status=status, headers=headers, body=excerpt, sent=True)
 
 
 def broken(
@@ -250,7 +250,7 @@ def broken(
             return _failures.broke_http(address, "it breaks the rules of HTTP")
         return _failures.cut_short(address) if ended else _failures.broke_off(address)
     if protocol:
-        return DialFailure(error=_failures.no_answer(address))
+        return DialFailure(error=_failures.no_answer(address), sent=True)
     if isinstance(exc, TimeoutError):
-        return DialFailure(error=_failures.unread_request(address, order.send_timeout))
-    return DialFailure(error=_failures.unanswered(address))
+        return DialFailure(error=_failures.unread_request(address, order.send_timeout), sent=True)
+    return DialFailure(error=_failures.unanswered(address), sent=True)

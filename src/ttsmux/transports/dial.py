@@ -2,7 +2,8 @@
 From a target to a transport: which kind of wire its URL asks for.
 
 Each client has one dialler, which holds what its connections share: the sockets that HTTP requests
-leave behind for the next ones. httpx is imported with the first such request.
+leave behind for the next ones. httpx is imported with the first such request, and never in a thread
+that an event loop runs in: it takes some tenths of a second.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from .base import AsyncTransport, Response, SyncTransport, Target
+from ..adapter import connect_timeout
+from .base import AsyncTransport, DialError, Response, SyncTransport, Target
 
 if TYPE_CHECKING:
     from .http import AsyncHttp, Http
@@ -22,6 +24,12 @@ _AsyncConnect = Callable[[Target, float], Awaitable[tuple[AsyncTransport, Respon
 
 def _is_request(target: Target) -> bool:
     return target.url.startswith(("http://", "https://"))
+
+
+def _async_http() -> type[AsyncHttp]:
+    from .http import AsyncHttp
+
+    return AsyncHttp
 
 
 class Dialler:
@@ -67,10 +75,21 @@ class AsyncDialler:
         if not _is_request(target):
             return (await self._websocket(target, timeout))[0]
         if self._http is None:
-            from .http import AsyncHttp
-
-            self._http = AsyncHttp()
+            await self._begin_http(timeout)
+        assert self._http is not None, "it has just begun"
         return await self._http.connect(target, timeout)
+
+    async def _begin_http(self, timeout: float) -> None:
+        import anyio.to_thread  # which threads do without
+
+        # One of its own: the program may have all the others at work.
+        one = anyio.CapacityLimiter(1)
+        with anyio.move_on_after(timeout):
+            make = await anyio.to_thread.run_sync(_async_http, abandon_on_cancel=True, limiter=one)
+            if self._http is None:  # two may begin at once
+                self._http = make()
+            return
+        raise DialError(connect_timeout(timeout))
 
     async def aclose(self) -> None:
         """Let go of what is shared."""

@@ -38,17 +38,22 @@ def create_engine(name: str = "auto") -> Engine:
     `close` what it gets. Raises `EngineUnavailable` if espeak was asked for by name and
     cannot be had.
     """
+    check_engine_name(name)
     match name:
         case "tone":
             return _tone()
         case "espeak":
             return _espeak()
-        case "auto":
-            try:
-                return _espeak()
-            except EngineUnavailable:
-                return _tone()
-    raise ValueError(f"no engine is called {name!r}; there are tone, espeak and auto")
+    try:
+        return _espeak()
+    except EngineUnavailable:
+        return _tone()
+
+
+def check_engine_name(name: str) -> None:
+    """Raise ValueError for a name that no engine has."""
+    if name not in ("tone", "espeak", "auto"):
+        raise ValueError(f"no engine is called {name!r}; there are tone, espeak and auto")
 
 
 # The engines are imported when asked for: the espeak worker imports this package too, in a
