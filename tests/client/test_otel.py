@@ -388,18 +388,24 @@ class Faulty(SpanProcessor):
         self.when = when
 
 
+def spoken_with(faulty: Faulty) -> Followed:
+    """Return a client that has said something to its end, whatever its telemetry did."""
+    harness = Followed(ears=Ears(faulty))
+    speech = harness.say_something()
+    harness.up()
+    harness.audio(speech)
+    harness.done(speech)
+    harness.finish(speech)
+    return harness
+
+
 @pytest.mark.parametrize("when", ["start", "end"])
 def test_a_fault_of_telemetry_is_not_that_of_the_speech(
     when: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged; what is said is said."""
     caplog.set_level(logging.DEBUG, "ttsmux")
-    harness = Followed(ears=Ears(Faulty(when)))
-    speech = harness.say_something()
-    harness.up()
-    harness.audio(speech)
-    harness.done(speech)
-    harness.finish(speech)
+    harness = spoken_with(Faulty(when))
     faults = [r for r in caplog.records if r.getMessage() == "client.fault"]
     assert [vars(fault)["error"] for fault in faults] == ["OSError"]
     assert not harness.observer._followed
@@ -418,12 +424,7 @@ def test_nor_is_one_of_telemetry_and_the_logs_at_once(when: str) -> None:
     handler = Full(logging.WARNING)
     logging.getLogger("ttsmux").addHandler(handler)
     try:
-        harness = Followed(ears=Ears(Faulty(when)))
-        speech = harness.say_something()
-        harness.up()
-        harness.audio(speech)
-        harness.done(speech)
-        harness.finish(speech)
+        harness = spoken_with(Faulty(when))
     finally:
         logging.getLogger("ttsmux").removeHandler(handler)
     assert told == ["client.fault"]

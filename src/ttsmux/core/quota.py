@@ -26,6 +26,7 @@ first and looked at then: whatever comes between, there is never one too many.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -86,7 +87,7 @@ class Demand(msgspec.Struct, frozen=True):
     """Whether who waits has something to say, and fewer connections."""
 
 
-class _Pot:
+class _Pot(ABC):
     """One kind of what a key has a number of, and who waits for it."""
 
     def __init__(self) -> None:
@@ -95,9 +96,9 @@ class _Pot:
         self.granted = 0
         self.returned = 0
 
+    @abstractmethod
     def room(self, traits: Traits, now: float) -> float:
         """Return how many more there may be, for who knows limits as in *traits*."""
-        raise NotImplementedError
 
     def ahead(self, member: Member) -> int:
         """Count those whose turn comes before that of *member*."""
