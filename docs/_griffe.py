@@ -8,7 +8,7 @@ the two colons before a program would be shown.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from importlib import import_module
 from inspect import Parameter, signature
@@ -100,7 +100,7 @@ def fields(pkg: griffe.Module, real: type) -> list[griffe.DocstringParameter]:
     """List what the constructor of *real* takes, in order."""
     owners = [pkg.modules_collection[f"{c.__module__}.{c.__qualname__}"] for c in ours(pkg, real)]
     found = []
-    for name, parameter in signature(real).parameters.items():
+    for name, parameter in declared(real).items():
         [owner, *_] = [owner for owner in owners if name in owner.members]
         found.append(
             griffe.DocstringParameter(
@@ -111,6 +111,27 @@ def fields(pkg: griffe.Module, real: type) -> list[griffe.DocstringParameter]:
             )
         )
     return found
+
+
+def declared(real: type) -> Mapping[str, Parameter]:
+    """
+    Return the parameters of *real*'s constructor.
+
+    `inspect.signature` of a Struct evaluates the annotations, of which some are imported for type
+    checkers only.
+    """
+    if not issubclass(real, msgspec.Struct):
+        return signature(real).parameters
+    names, defaults = real.__struct_fields__, real.__struct_defaults__
+    padding = [msgspec.NODEFAULT] * (len(names) - len(defaults))
+    return {
+        name: Parameter(
+            name,
+            Parameter.POSITIONAL_OR_KEYWORD,
+            default=Parameter.empty if value is msgspec.NODEFAULT else value,
+        )
+        for name, value in zip(names, [*padding, *defaults], strict=True)
+    }
 
 
 def ours(pkg: griffe.Module, real: type) -> list[type]:
@@ -147,13 +168,13 @@ def said(owner: griffe.Class, name: str) -> str:
 def complete(shown: griffe.Class, found: list[griffe.DocstringParameter]) -> None:
     """Write the constructor of *shown*, and its fields as one table in its docstring."""
     assert shown.docstring is not None, "it was looked for"
-    real = signature(getattr(import_module(shown.module.path), shown.name))
+    real = declared(getattr(import_module(shown.module.path), shown.name))
     self = griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
     parameters = [
         griffe.Parameter(
             field.name,
             annotation=field.annotation,
-            kind=griffe.ParameterKind[real.parameters[field.name].kind.name.lower()],
+            kind=griffe.ParameterKind[real[field.name].kind.name.lower()],
             default=field.value,
         )
         for field in found

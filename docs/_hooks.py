@@ -72,7 +72,9 @@ def parts(real: object) -> dict[str, str]:
         return {}
     if issubclass(real, Enum):
         return {name: f'.{real.__name__}.{name}"' for name in real.__members__}
-    if "__attrs_attrs__" in vars(real) or issubclass(real, msgspec.Struct):
+    if issubclass(real, msgspec.Struct):
+        return {name: f"<code>{name}</code>" for name in real.__struct_fields__}
+    if "__attrs_attrs__" in vars(real):
         return {name: f"<code>{name}</code>" for name in signature(real).parameters}
     return {}
 

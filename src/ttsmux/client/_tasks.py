@@ -357,11 +357,14 @@ class Engine:
         """
         Return whether *exc* is the supervisor ending the task that it came up in.
 
-        On asyncio anybody's code may raise a CancelledError, or cancel any task.
+        On asyncio anybody's code may raise a CancelledError, or cancel any task; a loop that ends
+        cancels all of them.
         """
         if not isinstance(exc, anyio.get_cancelled_exc_class()):
             return False
-        return self._trio is not None or (self._scope is not None and self._scope.cancel_called)
+        if self._supervisor is None or self._scope is None:
+            return True  # trio, where nobody else can make one
+        return self._scope.cancel_called or self._supervisor.cancelling() > 0
 
     async def _supervise(self) -> None:
         """Hold all tasks of the client. Whatever ends it, nobody is left waiting."""
