@@ -45,22 +45,22 @@ from ttsmux.transports.websocket_client import WebSocketClientTransport
 
 CEILINGS: dict[tuple[int, int], dict[str, int]] = {
     (3, 11): {
-        "asyncio chunk": 95,
-        "asyncio turn": 1290,
-        "threads chunk": 87,
-        "threads turn": 1260,
+        "asyncio chunk": 60,
+        "asyncio turn": 760,
+        "threads chunk": 72,
+        "threads turn": 810,
     },
     (3, 12): {
-        "asyncio chunk": 95,
-        "asyncio turn": 1270,
-        "threads chunk": 87,
-        "threads turn": 1240,
+        "asyncio chunk": 60,
+        "asyncio turn": 755,
+        "threads chunk": 72,
+        "threads turn": 810,
     },
     (3, 13): {
-        "asyncio chunk": 95,
-        "asyncio turn": 1270,
-        "threads chunk": 87,
-        "threads turn": 1240,
+        "asyncio chunk": 60,
+        "asyncio turn": 755,
+        "threads chunk": 72,
+        "threads turn": 810,
     },
 }
 """Calls, of Python and of C, by the version: comprehensions, for one, were calls until 3.12."""

@@ -604,6 +604,15 @@ def _retry_after(value: str | None) -> float | None:
     return float(min(int(value.strip()[:6]), 3600))
 
 
+def _is_unicode(text: str) -> bool:
+    """Return whether *text* can be encoded: whether it has no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _of(kinds: type | tuple[type, ...], words: str) -> Callable[..., None]:
     """Return a check for an adapter's field: None is for those that have it as their default."""
 
@@ -616,7 +625,7 @@ def _of(kinds: type | tuple[type, ...], words: str) -> Callable[..., None]:
         if isinstance(value, float) and not math.isfinite(value):
             msg = f"{attribute.name} must be a finite number, not {value}"
             raise ConfigError(msg, phase="config")
-        if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        if isinstance(value, str) and not _is_unicode(value):
             msg = f"{attribute.name} has a lone surrogate, which cannot be sent"
             raise ConfigError(msg, phase="config")
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import json
 import logging
 import re
 import traceback
@@ -324,11 +323,20 @@ def _spellings(secret: str) -> tuple[str, ...]:
         urllib.parse.quote(secret, safe=""),
         urllib.parse.quote(secret),
         urllib.parse.quote_plus(secret),
-        json.dumps(secret)[1:-1],
-        json.dumps(secret)[1:-1].replace("/", r"\/"),
+        _in_json(secret),
+        _in_json(secret).replace("/", r"\/"),
         repr(secret)[1:-1],
-        repr(json.dumps(secret))[2:-2],
+        repr(f'"{_in_json(secret)}"')[2:-2],
     )
+
+
+def _in_json(secret: str) -> str:
+    if secret.isascii() and secret.isprintable() and not {'"', "\\"} & {*secret}:
+        return secret
+    # Few have any other character; the import takes longer than all else about a client's key.
+    import json
+
+    return json.dumps(secret)[1:-1]
 
 
 def _masked(text: str, forms: list[str]) -> str:

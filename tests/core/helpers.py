@@ -376,7 +376,7 @@ class Harness:
     # -- what came of it
 
     def collect(self) -> None:
-        assert self.mux.pending or not self.mux._agenda.effects
+        assert self.mux.agenda.pending or not self.mux.agenda.effects
         for effect in self.mux.effects():
             self.effects.append(effect)
             if isinstance(effect, Dial):

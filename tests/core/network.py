@@ -1065,6 +1065,8 @@ class Caller:
         self.outcome: SpeechState | None = None
         self.error: BaseException | None = None
         self.waits = False
+        self.drained = False
+        """Whether it was handed all that there was; whoever brings more wakes it."""
         self.scheduled = False
         self.interrupted = False
         self.cued = script.interrupt is None
@@ -1133,9 +1135,11 @@ class Caller:
             self.world.require(item is END, "something to read after an interruption")
 
     def wake(self) -> None:
-        self.world.require(self.waits, "a Wake for a reader that does not wait")
-        self.waits = False
-        self.schedule(0.0)
+        self.world.require(self.drained, "a Wake for a reader that has something to read")
+        self.drained = False
+        if self.waits:
+            self.waits = False
+            self.schedule(0.0)
 
     def schedule(self, delay: float) -> None:
         if not self.scheduled:
@@ -1148,6 +1152,9 @@ class Caller:
         if self.outcome is not None:
             return
         while True:
+            if self.speech.reader_waits:  # the shells do not ask then, either
+                self.waits = True
+                return
             try:
                 item = self.world.input(self.world.mux.read, self.speech)
             except Exception as exc:
@@ -1155,9 +1162,10 @@ class Caller:
                     raise
                 self.outcome, self.error = SpeechState.FAILED, exc
                 return
+            self.drained = self.speech.reader_waits
             if item is None:
-                self.waits = True
-                return
+                self.world.require(self.drained, "nobody will wake its reader")
+                continue
             if item is END:
                 self.outcome = self.speech.state
                 return
@@ -1691,7 +1699,7 @@ class World:
     def check(self, dialled: list[Connection]) -> None:
         """What holds after every step."""
         pool, require = self.pool, self.require
-        require(not self.mux.pending, "effects are left")
+        require(not self.mux.agenda.pending, "effects are left")
         if self.postponed is not None and self.satisfied:
             self.after(self.rng.uniform(0.0, 0.5), self.shut, self.postponed)
             self.postponed = None

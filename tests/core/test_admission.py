@@ -1386,6 +1386,7 @@ class Walk:
                 client.hear(speech)
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("part", range(8))
 def test_whatever_happens(part: int) -> None:
     """Clients come, go, hang, are torn; limits hold, nobody is forgotten, all are served."""

@@ -16,7 +16,9 @@ import pytest
 
 from tests.core.helpers import MULTIPLEXED, Harness, Toy, opened, settings, traits
 from ttsmux.adapter import Closed, DialFailure, Failed, Verdict
-from ttsmux.core.speech import Speech
+from ttsmux.core.connection import Connection
+from ttsmux.core.effects import Dial
+from ttsmux.core.speech import END, Speech
 from ttsmux.settings import Interrupt
 
 QUIET = traits(ping=None)
@@ -209,6 +211,70 @@ def test_a_turn_costs_the_same_however_many_connections_there_are(
         return count
 
     assert cost(400) < 1.5 * cost(25)
+
+
+def calls(what: Callable[[], object]) -> int:
+    """Return how many calls *what* takes, of Python and of C: cheaper to count than steps."""
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        what()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def storm(shape: Any, number: int) -> dict[str, float]:
+    """Begin *number* speeches at once; return the calls of each stage, for one of them."""
+    mux = Harness(shape, settings(min_idle=0, max_size=number)).mux
+    speeches: list[Speech] = []
+    conns: list[Connection] = []
+
+    def begin() -> None:
+        for _ in range(number):
+            speeches.append(mux.speak({}, 0.0, text=["Hello. "]))
+            speeches[-1].handle = speeches[-1]
+
+    def come_up() -> None:
+        for conn in conns:
+            mux.dialled(conn, 0.1)
+
+    def tick() -> None:
+        for turn in range(number):
+            mux.tick(0.2 + turn / 10_000)
+
+    def say() -> None:
+        for conn in conns:
+            for gen in list(conn.generations.values()):
+                mux.receive(conn, f"audio {gen.id} xxxx".encode(), True, 0.3)
+                mux.receive(conn, f"end {gen.id}".encode(), True, 0.3)
+
+    def hear() -> None:
+        for speech in speeches:
+            while mux.read(speech, 0.4) is not END:
+                pass
+
+    counts = {"begin": calls(begin)}
+    conns += [effect.conn for effect in mux.effects() if isinstance(effect, Dial)]
+    for stage in (come_up, tick, say, hear):
+        counts[stage.__name__] = calls(stage)
+    counts["close"] = calls(lambda: mux.close(0.5))
+    assert all(speech.over for speech in speeches)
+    return {stage: count / number for stage, count in counts.items()}
+
+
+@pytest.mark.parametrize("shape", [QUIET, MUTING], ids=["a seat each", "three seats each"])
+def test_a_speech_costs_the_same_whether_a_hundred_begin_at_once_or_a_thousand(shape: Any) -> None:
+    """From its text to the end of its connection; so a storm is linear, and has no knee."""
+    few, many = storm(shape, 100), storm(shape, 1000)
+    dearer = {stage: many[stage] / few[stage] for stage in few if many[stage] > 1.1 * few[stage]}
+    assert not dearer
 
 
 def test_who_has_left_is_not_kept() -> None:

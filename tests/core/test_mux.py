@@ -16,11 +16,11 @@ def test_effects_are_returned_once() -> None:
     """`pending` says whether there are any."""
     harness = Harness()
     mux = harness.mux
-    assert not mux.pending
+    assert not mux.agenda.pending
     speech = mux.speak({}, 0.0)
-    assert mux.pending
+    assert mux.agenda.pending
     assert [type(effect) for effect in mux.effects()] == [Dial]
-    assert not mux.pending and mux.effects() == []
+    assert not mux.agenda.pending and mux.effects() == []
     mux.interrupt(speech, 0.0)
     assert [type(effect) for effect in mux.effects()] == [Report]
 
@@ -30,11 +30,11 @@ def test_a_deadline_that_comes_nearer_is_pending_too() -> None:
     harness = opened(config=settings(min_idle=0, max_size=1))
     harness.speak("Busy. ")
     mux, before = harness.mux, harness.mux.deadline
-    assert not mux.pending and before is not None
+    assert not mux.agenda.pending and before is not None
     mux.speak({}, harness.now, text=["In line. "], total=0.5)
-    assert mux.pending and mux.effects() == []
+    assert mux.agenda.pending and mux.effects() == []
     assert mux.deadline == harness.now + 0.5 < before
-    assert not mux.pending
+    assert not mux.agenda.pending
 
 
 def test_a_client_has_a_route() -> None:

@@ -264,9 +264,9 @@ def a_reader_is_not_woken_for_audio(patch: pytest.MonkeyPatch) -> None:
     real = Speech.audio
 
     def audio(speech: Speech, *args: Any) -> None:
-        waits, speech._reader_waits = speech._reader_waits, False
+        waits, speech.reader_waits = speech.reader_waits, False
         real(speech, *args)
-        speech._reader_waits = waits
+        speech.reader_waits = waits
 
     patch.setattr(Speech, "audio", audio)
 
@@ -460,6 +460,7 @@ def a_key_speaks_more_than_it_may(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(quota._Generations, "room", lambda pot, traits, now: 1)
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("bug", PLANTS)
 def test_the_walk_catches(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few hundred schedules are enough to notice the mistake."""

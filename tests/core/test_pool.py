@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
 from tests.core.helpers import (
@@ -13,11 +15,12 @@ from tests.core.helpers import (
     settings,
     traits,
 )
-from ttsmux.adapter import Flush, Input, Traits
+from ttsmux.adapter import Flush, Generation, Input, Traits
 from ttsmux.core import spares
 from ttsmux.core.connection import Connection
 from ttsmux.core.effects import Dial, Report, Send
 from ttsmux.core.lane import Ticket
+from ttsmux.core.pool import Pool
 from ttsmux.core.route import Route
 from ttsmux.core.speech import END, Speech
 from ttsmux.core.states import ConnectionState, SpeechState
@@ -1031,7 +1034,7 @@ def test_a_ticket_nobody_reads_wakes_nobody() -> None:
     harness = Harness()
     ticket = harness.close()
     assert ticket.done and not harness.woken(ticket)
-    ticket.finish(harness.mux._agenda)
+    ticket.finish(harness.mux.agenda)
     assert isinstance(ticket, Ticket) and ticket.error is None
 
 
@@ -1533,3 +1536,78 @@ def test_one_route_that_does_not_keep_its_word_says_nothing_of_another() -> None
     pool = harness.mux._pool
     assert pool.policy(speech.plan) is Interrupt.DISCARD
     assert pool.policy(elsewhere.plan) is Interrupt.CANCEL
+
+
+# --- how often it is decided ----------------------------------------------------------------------
+
+
+def decisions(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a list that gets the instant of each decision from now on."""
+    found: list[float] = []
+    decide = Pool._assign
+
+    def assign(self: Pool, now: float) -> None:
+        found.append(now)
+        decide(self, now)
+
+    monkeypatch.setattr(Pool, "_assign", assign)
+    return found
+
+
+def test_a_seat_and_a_spare_are_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of it knows of both: to look again would be half of what a turn costs."""
+    harness = opened(QUIET, settings(min_idle=1))
+    found = decisions(monkeypatch)
+    harness.ask()
+    assert len(found) == 1
+    assert len(dialling(harness)) == 0, "the second is the spare"
+    harness.ask()
+    assert len(found) == 2
+    assert len(dialling(harness)) == 1
+
+
+def test_what_changes_in_the_middle_is_decided_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A speech that fails as it is seated may have been the last that draining waited for."""
+
+    def clumsy(self: Toy, gen: Generation) -> NoReturn:
+        raise ValueError("clumsy")
+
+    harness = opened(QUIET)
+    speech = harness.speak()
+    harness.mux.drain(harness.now)
+    monkeypatch.setattr(Toy, "open", clumsy)
+    found = decisions(monkeypatch)
+    harness.mux.write(speech, "Hello. ", harness.now)
+    assert speech.state is SpeechState.FAILED
+    assert len(found) > 1
+    assert harness.mux._pool.closing
+
+
+def test_no_spare_takes_the_room_that_another_voice_waits_for() -> None:
+    """Their limits differ: what is one too many for it leaves room for a spare of the others."""
+    routes = [
+        Route(adapter=Toy(shape=traits(connections=1))),
+        Route(adapter=Toy(), fallback_for=0),
+    ]
+    config = settings(min_idle=2, max_size=3, retry={"attempts": 1})
+    harness = Harness(config=config, routes=routes)
+    first = harness.speak("Hello. ")
+    harness.up()
+    harness.drop(harness.wires[0])
+    harness.up()
+    harness.audio(first)
+    harness.done(first)
+    harness.finish(first)
+    harness.up()
+    assert {conn.plan.number for conn in harness.wires if conn.idle} == {1}
+    before = len(harness.wires)
+    other = harness.speak("Hi. ", line="other")
+    for _ in range(10):
+        harness.up()
+        harness.hung_up()
+    assert other.generation is not None and other.plan.number == 0
+    then = [conn.plan.number for conn in harness.wires[before:]]
+    assert then == [0, 1, 1], "it comes first, and the spares once it has its connection"
+    harness.audio(other)
+    harness.done(other)
+    harness.finish(other)

@@ -205,6 +205,7 @@ CHUNKS = -(-len(SAID.pcm) // CHUNK)
 EXACT = ("before", "with", "twice", "without stops")
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("lag", [0, 1, 5, 12])
 @pytest.mark.parametrize("marks", [*EXACT, "late", "none", "sentences"])
 def test_no_word_is_lost_and_none_said_twice(marks: str, lag: int) -> None:

@@ -213,6 +213,17 @@ def test_an_override_is_an_option_of_this_speech_only() -> None:
     assert route.adapter.voice == "eve"
 
 
+def test_the_policy_of_one_speech_is_one_that_its_own_options_allow() -> None:
+    """An endpoint that it alone asks for may know no other way to be interrupted."""
+    route = Route(adapter=Toy(shape=MULTIPLEXED), interrupt=Interrupt.MUTE)
+    assert Plan.make(route, 0, {}).policy is Interrupt.MUTE
+    assert Plan.make(route, 0, {"shape": SEQUENTIAL}).policy is Interrupt.CANCEL
+    unset = Route(adapter=Toy(shape=MULTIPLEXED))
+    assert Plan.make(unset, 0, {"shape": SEQUENTIAL}).policy is Interrupt.CANCEL
+    discards = Route(adapter=Toy(shape=MULTIPLEXED), interrupt=Interrupt.DISCARD)
+    assert Plan.make(discards, 0, {"shape": SEQUENTIAL}).policy is Interrupt.DISCARD
+
+
 def test_equal_options_share_connections_on_one_route_only() -> None:
     """Two routes may be two accounts."""
     route = Route(adapter=Toy())

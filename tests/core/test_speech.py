@@ -947,3 +947,38 @@ def test_a_seat_is_for_speeches_that_fit() -> None:
         harness.wires[0].begin(speech, 0.0)
     assert repr(speech.generation).startswith("<Generation ")
     assert SEQUENTIAL.seats == 1 and LEAN.pool.min_idle == 0
+
+
+# --- its reader -----------------------------------------------------------------------------------
+
+
+def test_a_reader_knows_how_much_is_at_hand() -> None:
+    harness = opened()
+    speech = harness.speak("Hello. ")
+    assert speech.at_hand == 0
+    harness.audio(speech)
+    harness.audio(speech)
+    assert speech.at_hand == 2
+    harness.read(speech)
+    assert speech.at_hand == 1
+
+
+def test_a_reader_that_was_handed_all_need_not_ask_again() -> None:
+    """It is woken for what comes next, also if that comes before it waits."""
+    harness = opened()
+    speech = harness.speak("Hello. ")
+    assert not speech.reader_waits, "it has not asked yet"
+    assert harness.read(speech) is None
+    assert speech.reader_waits
+    harness.audio(speech)
+    assert harness.woken(speech) and not speech.reader_waits
+    harness.audio(speech)
+    harness.read(speech)
+    assert not speech.reader_waits, "there is more"
+    harness.read(speech)
+    assert speech.reader_waits
+    harness.take()
+    harness.done(speech)
+    assert harness.woken(speech) and not speech.reader_waits
+    assert harness.read(speech) is END
+    assert not speech.reader_waits, "nothing comes any more"

@@ -270,6 +270,7 @@ def once_each(kind: str, pace: float) -> int:
     return ten_minutes(kind.partition(" after ")[0], pace, NEVER)[1]
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("kind", OUTAGES)
 def test_an_outage_costs_the_provider_little_whatever_the_dice(kind: str) -> None:
     """From a speech every 15 seconds on: 1.1 times what it costs to try each of them once."""
@@ -298,6 +299,7 @@ def test_what_rare_callers_cost_is_what_it_takes_to_find_out(kind: str) -> None:
             )
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("pace", [0.25, 1.0, 10.0])
 @pytest.mark.parametrize("kind", OUTAGES)
 def test_ten_minutes_of_outage(kind: str, pace: float) -> None:

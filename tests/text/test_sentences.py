@@ -268,6 +268,7 @@ def test_no_tag_is_longer_than_what_waits_for_its_end() -> None:
 # --- cost -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize(
     "unit",
     ["a", ".", " ", "a.", ". ", "a. ", "<", "<a", "<a b>", "(?)", "\n", "\n ", "؟", "e.g. ",
@@ -279,12 +280,10 @@ def test_splitting_takes_linear_time(unit: str, limit: int | None) -> None:
 
     def cost(size: int) -> float:
         text = "x" + unit * (size // len(unit)) + "x"
-        best = float("inf")
-        for _ in range(2):
-            begun = time.thread_time()
-            feed([text], limit, markup=True)
-            best = min(best, time.thread_time() - begun)
-        return best
+        begun = time.thread_time()
+        feed([text], limit, markup=True)
+        return time.thread_time() - begun
 
-    small, large = cost(1 << 14), cost(1 << 18)
-    assert large < 80 * max(small, 0.001)
+    small = min(cost(1 << 14) for _ in range(2))
+    # The better of two; the second one only if it matters.
+    assert any(cost(1 << 18) < 80 * max(small, 0.001) for _ in range(2))

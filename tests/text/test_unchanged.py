@@ -47,6 +47,7 @@ def greeting(adapter: Adapter) -> Sequence[Message]:
     return record(adapter, adapter.name, ["hi"]).greeting if adapter.tuned().greeting else ()
 
 
+@pytest.mark.counted
 @every_adapter
 @given(chunks=chunked())
 def test_any_text_arrives(adapter: Adapter, chunks: list[str]) -> None:
@@ -55,6 +56,7 @@ def test_any_text_arrives(adapter: Adapter, chunks: list[str]) -> None:
     assert arrives("".join(chunks), pieces, adapter), pieces
 
 
+@pytest.mark.counted
 @every_adapter
 @given(chunks=chunked())
 def test_cuts_are_made_where_the_join_puts_them_back(adapter: Adapter, chunks: list[str]) -> None:

@@ -138,7 +138,10 @@ class XAI(XAIVoice):
         return (json_frame({"type": "text.clear"}),)
 
     def decode(self, data: bytes, wire: Wire) -> Iterable[Signal]:
-        message = _read(data)
+        try:
+            message = _decoder.decode(data)
+        except UNREADABLE as exc:
+            message = _unused(data, exc)
         match message.type:
             case "audio.delta":
                 times = message.audio_timestamps
@@ -191,16 +194,13 @@ def _is_of_length(words: str) -> bool:
     return "character" in words.lower() and _MOST_EXPANDED.search(words) is not None
 
 
-def _read(data: bytes) -> _Message:
-    """Read a message; one of a type that is not used may hold anything."""
-    try:
-        return _decoder.decode(data)
-    except UNREADABLE as exc:
-        with contextlib.suppress(*UNREADABLE):
-            kind = _kinds.decode(data).type
-            if kind not in _USED:
-                return _Message(kind)
-        raise RemoteProtocolError("a message is not the JSON it should be") from exc
+def _unused(data: bytes, exc: Exception) -> _Message:
+    """Read a message that could not be read: one of a type that is not used may hold anything."""
+    with contextlib.suppress(*UNREADABLE):
+        kind = _kinds.decode(data).type
+        if kind not in _USED:
+            return _Message(kind)
+    raise RemoteProtocolError("a message is not the JSON it should be") from exc
 
 
 def _words_of(message: _Message) -> str:

@@ -28,8 +28,9 @@ simulated network in virtual time.
 by `states.step`, never by assignment), queues effects on the agenda, and tells the pool whom the
 change concerns: `Pool.changed` for a connection that may count for something else now,
 `Pool.look_at` for a lane about which there may be something to decide. Then the Mux lets the pool
-decide until nothing is stale, and arms the clocks that were touched. Audio, the hot path, touches
-neither: it goes from the decoder into the speech's buffer and ends there.
+decide until nothing is stale, and arms the clocks that were touched. A seat that a decision gives,
+or a dial, is no reason to decide again (`Pool.looked_at`). Audio, the hot path, touches neither: it
+goes from the decoder into the speech's buffer and ends there.
 
 **What a step costs** does not depend on how many speeches wait, nor on how many connections there
 are. Speeches wait in a `Line` of their lane; what connections count for stands in sums (`crowd`),

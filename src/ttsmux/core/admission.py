@@ -126,7 +126,8 @@ class Desk:
             quota = self.member.quota
             self._tell(quota.give_back(self.member, over, now + self.member.skew))
             self._try_again()
-        self._turn_away(now)  # before anything is dialled for them
+        if self.newcomers:
+            self._turn_away(now)  # before anything is dialled for them
 
     def hear(self, now: float) -> None:
         """Another client did something, or it is time to look."""
@@ -151,13 +152,15 @@ class Desk:
     # --- after each decision ----------------------------------------------------------------------
 
     def tidy(self, now: float) -> None:
-        self._leave(now)
+        quota, self._looked_at = self.member.quota, now
+        if self.refused or self.kept or self.again or any(quota.waits(self.member)):
+            self._leave(now)
         if self.refused or self.kept:
             self._go_round(now)
-        if self.member.quota.connections.queue:
+        if quota.connections.queue:
             self._make_room(now)
-        self._looked_at = now
-        self._pool.agenda.touch(self)
+        if self.armed is not None or quota.connections.queue or quota.generations.queue:
+            self._pool.agenda.touch(self)
 
     def _turn_away(self, now: float) -> None:
         """Fail those at once whose turn comes too late for them, as far as that can be told."""

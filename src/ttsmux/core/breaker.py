@@ -135,6 +135,8 @@ class Breaker:
 
     def succeeded(self) -> bool:
         """The provider did something for us. Return whether the route is tried again with that."""
+        if self.closed and not self.failures:
+            return False
         news = self.state is not BreakerState.CLOSED
         self._step(BreakerInput.SUCCEED)
         self.failures = self._openings = 0

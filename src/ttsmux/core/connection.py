@@ -181,8 +181,10 @@ class Connection:
 
     @property
     def muted(self) -> int:
-        gens = self.generations.values()
-        return sum(gen.state is GenerationState.MUTED for gen in gens)
+        count = 0
+        for gen in self.generations.values():
+            count += gen.state is GenerationState.MUTED
+        return count
 
     @property
     def coming(self) -> bool:
@@ -220,10 +222,12 @@ class Connection:
     def room(self) -> int:
         """The same, but for whom the seat is kept, if it is."""
         traits = self.plan.traits
-        if self.state is not ConnectionState.OPEN or self.watched:
+        if self.state is not ConnectionState.OPEN or self._watched_until is not None:
             return 0
         if traits.max_muted is not None and self.muted >= traits.max_muted:
             return 0
+        if not self.generations:
+            return min(traits.seats, traits.slots)
         return min(traits.seats - len(self.live), traits.slots - len(self.generations))
 
     @property
@@ -242,10 +246,10 @@ class Connection:
     @property
     def bearable(self) -> int:
         """Speeches that may begin here one after the other even if each is interrupted."""
-        limit = self.plan.traits.max_muted
-        if limit is None:
-            return self.free_seats
-        return max(0, min(self.free_seats, limit - self.muted - len(self.live)))
+        limit, free = self.plan.traits.max_muted, self.free_seats
+        if limit is None or free == 0:
+            return free
+        return max(0, min(free, limit - self.muted - len(self.live)))
 
     def begin(self, speech: Speech, now: float) -> LiveGeneration:
         """Give *speech* a seat."""
@@ -279,6 +283,11 @@ class Connection:
 
     def touch(self) -> None:
         self._agenda.touch(self)
+
+    def expect_audio(self, now: float) -> None:
+        """Audio has begun to come, and may stop: more of it is waited for less long."""
+        gap = self._pool.settings.timeouts.gap
+        self._agenda.expect(self, now + (gap if self.plan.traits.ping is None else gap / 2))
 
     def changed(self) -> None:
         """It may count for something else in the pool now."""
@@ -420,7 +429,8 @@ class Connection:
         if id is not None and self.plan.traits.ids:
             return self.generations.get(id)
         if len(self.generations) == 1:
-            return next(iter(self.generations.values()))
+            [gen] = self.generations.values()
+            return gen
         return None
 
     def _audio(self, signal: Audio, now: float) -> None:
@@ -431,7 +441,7 @@ class Connection:
         if not signal.data:
             gen.last_frame = now
             return
-        if not gen.heard_of:
+        if gen.first_audio_at is None:
             self._prove()
         if signal.segment is not None:
             gen.segments.setdefault(signal.segment, gen.speech.received)
@@ -832,17 +842,19 @@ class Connection:
         if self.over:
             return []
         due = [self._barrier_due, self._watched_until, self._cool_due, self._retire_due()]
-        if self._pinged is not None:
-            due.append(self._pong_due())
+        if (pinged := self._pinged) is not None:
+            due.append(pinged + timeouts.pong)
         elif traits.ping is not None:
             due.append(self.heard_at + traits.ping)
         if traits.connection_keepalive is not None:
             due.append(self._sent_at + traits.connection_keepalive)
         for gen in self.generations.values():
             due.append(gen.due)
-            due.append(gen.stalled_at(timeouts.first_audio, timeouts.gap))
-            due.append(self._doubtful_at(gen))
-            due.append(gen.silent_at())
+            if gen.state is GenerationState.OPEN:
+                due.append(gen.silent_at())
+            if gen.owes and gen.state in LIVE:
+                due.append(gen.stalled_at(timeouts.first_audio, timeouts.gap))
+                due.append(self._doubtful_at(gen))
         return due
 
     def _doubtful_at(self, gen: LiveGeneration) -> float | None:
@@ -875,7 +887,11 @@ class Connection:
         return min(self._old_at, rests_until)
 
     def deadline(self) -> float | None:
-        return min([due for due in self._clocks() if due is not None], default=None)
+        found: float | None = None
+        for due in self._clocks():
+            if due is not None and (found is None or due < found):
+                found = due
+        return found
 
     def expire(self, now: float) -> None:
         if self.coming:
@@ -984,7 +1000,9 @@ class Connection:
 
 def _lower(ours: float | None, theirs: float | None) -> float | None:
     """Return the limit that comes first; a client's is for all its providers, whatever theirs."""
-    return min((limit for limit in (ours, theirs) if limit is not None), default=None)
+    if ours is None or theirs is None:
+        return theirs if ours is None else ours
+    return min(ours, theirs)
 
 
 def _past(due: float | None, now: float) -> bool:

@@ -8,6 +8,7 @@ one connection adds to them. It is written anew after each input that changed th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import add, sub
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -48,33 +49,42 @@ class Share(NamedTuple):
         more = self.free > old.free or self.idle > old.idle
         return more or self.retirable > old.retirable
 
+    def plus(self, change: Iterable[int]) -> Share:
+        return _share(Share, map(add, self, change))
 
+    def less(self, old: Share) -> tuple[int, ...]:
+        return tuple(map(sub, self, old))
+
+
+_share = tuple.__new__
 NOTHING = Share()
 _Key = TypeVar("_Key")
 
 
 def share_of(conn: Connection) -> Share:
     """Return what *conn* counts for as it is now."""
-    if conn.state is ConnectionState.CLOSED:
+    state, traits = conn.state, conn.plan.traits
+    if state is ConnectionState.CLOSED:
         return NOTHING
-    traits, coming = conn.plan.traits, conn.coming
-    free, bearable = conn.free_seats, conn.bearable
-    supply = traits.seats if coming or conn.watched else free
-    if coming:
+    if state is ConnectionState.CLOSING:
+        return Share(muted=conn.muted, closing=True)
+    if conn.coming:
         bearable = min(traits.seats, traits.max_muted or traits.seats)
+        seats = traits.seats
+        return Share(supply=seats, spare=seats, bearable=bearable, coming=True)
+    free = conn.free_seats
+    supply = traits.seats if conn.watched else free
     return Share(
         free=free,
         supply=supply,
         # What will have all its seats soon is as good as new, however old.
         spare=0 if conn.outdated and supply == free else supply,
-        held=traits.seats if conn.state is ConnectionState.BARRIER else 0,
-        bearable=bearable,
-        muted=conn.muted,
-        coming=coming,
+        held=traits.seats if state is ConnectionState.BARRIER else 0,
+        bearable=free if traits.max_muted is None else conn.bearable,
+        muted=conn.muted if conn.generations else 0,
         idle=conn.idle,
         retirable=conn.retirable,
-        draining=conn.state is ConnectionState.DRAINING,
-        closing=conn.state is ConnectionState.CLOSING,
+        draining=state is ConnectionState.DRAINING,
     )
 
 
@@ -87,17 +97,11 @@ class Crowd:
         self.idle: dict[Connection, None] = {}
         """Those with nothing on them."""
 
-    def count(self, conn: Connection, share: Share) -> None:
-        """Put *share* in the place of what *conn* has counted for so far."""
-        self.sums = replaced(self.sums, conn.share, share)
-        mark(self.idle, conn, conn.idle)
-
-
-def replaced(sums: Share, old: Share, new: Share) -> Share:
-    """Return *sums* with *new* in the place of *old*."""
-    if old == new:
-        return sums
-    return Share(*map(add, sums, map(sub, new, old)))
+    def count(self, conn: Connection, share: Share, change: Iterable[int]) -> None:
+        """*conn* counts for *share* from now on, which is a *change*."""
+        self.sums = self.sums.plus(change)
+        if share.idle != conn.share.idle:
+            mark(self.idle, conn, share.idle > 0)
 
 
 def mark(among: dict[_Key, None], key: _Key, there: bool) -> None:

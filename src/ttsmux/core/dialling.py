@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..settings import Interrupt
 from . import spares
 from .connection import Connection
-from .crowd import Crowd, mark
+from .crowd import Crowd
 from .lane import KEPT_WARM, Lane, Prewarm
 from .states import Trust
 
@@ -36,22 +36,40 @@ class Dialler:
     def decide(self, lanes: dict[Lane, None], now: float) -> None:
         """Dial what *lanes* need, and whatever there is room for now."""
         self.dial_for_waiters(lanes, now)
-        self.dial_for_prewarms(now)
+        if self._pool.prewarms:
+            self.dial_for_prewarms(now)
         self.dial_for_spares(lanes, now)
-        self.hurry(now)
+        if self._pool.barriers:
+            self.hurry(now)
 
     def dial_for_waiters(self, lanes: dict[Lane, None], now: float) -> None:
         """Dial for those whom no seat that is free or coming will serve."""
         if self.room_for_waiters:
             # What changed elsewhere may have made room for those that lack a connection.
             self.room_for_waiters, lanes = False, lanes | self.hungry
-        for lane in sorted(lanes, key=lambda lane: lane.line.turn):
+        waited_for = []
+        for lane in lanes:
+            if lane.line:
+                waited_for.append(lane)
+            else:
+                self._fed(lane)
+        if len(waited_for) > 1:
+            waited_for.sort(key=lambda lane: lane.line.turn)
+        for lane in waited_for:
             waiting, supply = lane.needs, lane.sums.supply
-            if waiting:
-                self._pool.use(lane, now)
+            self._pool.use(lane, now)
             while supply < waiting and self.dial(lane, now, evict=True):
                 supply += lane.plan.traits.seats
-            mark(self.hungry, lane, supply < waiting)
+            if supply < waiting:
+                self.hungry[lane] = None
+            else:
+                self._fed(lane)
+
+    def _fed(self, lane: Lane) -> None:
+        """Nobody lacks a connection there any more; spares elsewhere need not stand back."""
+        if lane in self.hungry:
+            del self.hungry[lane]
+            self.room_for_spares = True
 
     def dial_for_prewarms(self, now: float) -> None:
         for prewarm in self._pool.prewarms:
@@ -69,21 +87,27 @@ class Dialler:
         behind = -(-seats // lane.plan.traits.seats)
         return min(prewarm.wanted + behind, self._most(lane))
 
-    def dial_for_spares(self, lanes: Iterable[Lane], now: float) -> None:
+    def dial_for_spares(self, lanes: dict[Lane, None], now: float) -> None:
         """Keep spare seats in the lanes in use. Never at the cost of another connection."""
         if self.room_for_spares:
             # Also where there was none for them.
-            self.room_for_spares, lanes = False, reversed(self._pool.lanes.values())
-        latest = next(reversed(self._pool.lanes.values()), None)
-        for lane in sorted(lanes, key=lambda lane: lane.used_at, reverse=True):
-            if lane is not latest and now >= lane.used_at + KEPT_WARM:
+            self.room_for_spares, lanes = False, dict.fromkeys(reversed(self._pool.lanes.values()))
+        used = lanes if len(lanes) < 2 else sorted(lanes, key=_used_at, reverse=True)
+        for lane in used:
+            if lane is not self._pool.latest and now >= lane.used_at + KEPT_WARM:
                 break
             if lane.blocked or not lane.plan.traits.opens_ahead:
                 continue
             if lane.breaker.closed and now < lane.spares_from:
                 continue  # else the breaker says when
-            while self._short(lane, now) and self.dial(lane, now):
+            while self._short(lane, now) and not self._in_the_way(lane) and self.dial(lane, now):
                 pass
+
+    def _in_the_way(self, lane: Lane) -> bool:
+        """Return whether who waits elsewhere lacks the room that one more of *lane* would take."""
+        # Limits differ: there may be room for *lane* where there is none for them.
+        others = (other for other in self.hungry if other is not lane)
+        return any(self.full(other) in lane.crowds for other in others)
 
     def _short(self, lane: Lane, now: float) -> bool:
         if self._pool.draining:
@@ -119,8 +143,10 @@ class Dialler:
         lane.connections.append(conn)
         for crowd in lane.crowds:
             crowd.connections.append(conn)
+        stale = self._pool.stale
         self._pool.changed(conn)
         self._pool.count(now)
+        self._pool.looked_at(lane, stale)
         return True
 
     def rests(self, lane: Lane, now: float) -> bool:
@@ -203,10 +229,13 @@ class Dialler:
 
     def retire_unused(self, lanes: Iterable[Lane], now: float) -> None:
         """Hang up what is idle of options that nobody has spoken with for a while."""
-        latest = next(reversed(self._pool.lanes.values()), None)
         for lane in lanes:
-            if lane.plain or lane is latest or lane.line or lane.prewarms:
+            if lane.plain or lane is self._pool.latest or lane.line or lane.prewarms:
                 continue
             while lane.idle and now >= lane.unused_at:
                 next(iter(lane.idle)).doom("its options are not used any more", now)
                 self._pool.count(now)
+
+
+def _used_at(lane: Lane) -> float:
+    return lane.used_at

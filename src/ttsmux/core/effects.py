@@ -112,6 +112,11 @@ class Agenda:
         self.moved = False
         """Whether that has changed since the effects were last fetched."""
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to carry out, or the deadline may have come nearer."""
+        return self.moved or bool(self.effects)
+
     def do(self, effect: Effect) -> None:
         self.effects.append(effect)
 
@@ -122,15 +127,25 @@ class Agenda:
         """Say that a clock of *timed* may now be due earlier than before."""
         self.touched[timed] = None
 
+    def expect(self, timed: Timed, at: float) -> None:
+        """Say that a clock of *timed* may be due from *at* on: `touch`, without a look at them."""
+        if timed.armed is None or at < timed.armed:
+            self._push(timed, at)
+            if self.deadline is None or at < self.deadline:
+                self.deadline, self.moved = at, True
+
+    def _push(self, timed: Timed, at: float) -> None:
+        self._dead += timed.armed is not None
+        timed.armed = at
+        self._sequence += 1
+        heapq.heappush(self._heap, (at, self._sequence, timed))
+
     def arm(self) -> None:
         """Put what was touched since into the heap, where it is due earlier than known."""
         for timed in self.touched:
             due = timed.deadline()
             if due is not None and (timed.armed is None or due < timed.armed):
-                self._dead += timed.armed is not None
-                timed.armed = due
-                self._sequence += 1
-                heapq.heappush(self._heap, (due, self._sequence, timed))
+                self._push(timed, due)
             elif due is None and timed.armed is not None:
                 timed.armed = None
                 self._dead += 1

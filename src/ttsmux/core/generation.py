@@ -28,7 +28,7 @@ class LiveGeneration(Generation):
     """What the provider counts: born with its first frame, gone when the provider let go."""
 
     __slots__ = (
-        "_first_audio_at", "_owed_since", "aligner", "base", "began", "conn", "doubted", "due",
+        "_owed_since", "aligner", "base", "began", "conn", "doubted", "due", "first_audio_at",
         "fresh", "last_frame", "last_sent", "payer", "rested", "segments", "speech", "state",
         "unseen",
     )  # fmt: skip
@@ -59,7 +59,7 @@ class LiveGeneration(Generation):
         self.doubted: float | None = None
         """The last silence in which it was asked whether the wire is dead, by its beginning."""
         self._owed_since: float | None = None
-        self._first_audio_at: float | None = None
+        self.first_audio_at: float | None = None
 
     def __repr__(self) -> str:
         return f"<Generation {self.id[:6]} {self.state.name}>"
@@ -96,14 +96,14 @@ class LiveGeneration(Generation):
     @property
     def heard_of(self) -> bool:
         """Whether audio came."""
-        return self._first_audio_at is not None
+        return self.first_audio_at is not None
 
     def audio_came(self, now: float) -> None:
         self.last_frame = now
         self.unseen = False
-        if self._first_audio_at is None:
-            self._first_audio_at = now
-            self.conn.touch()
+        if self.first_audio_at is None:
+            self.first_audio_at = now
+            self.conn.expect_audio(now)
         if not self.ended:
             self._owed_since = None  # a flush is answered by any audio
 
@@ -117,11 +117,11 @@ class LiveGeneration(Generation):
         """Return when the provider will have owed audio for too long."""
         if self._owed_since is None or self.state not in LIVE:
             return None
-        if self._first_audio_at is None:
+        if self.first_audio_at is None:
             return self._owed_since + first_audio
         assert self.speech is not None, "a live generation has its speech"
         ahead = self.speech.plan.options.format.seconds(self.speech.received - self.base)
-        return max(self.last_frame, self._first_audio_at + ahead) + gap
+        return max(self.last_frame, self.first_audio_at + ahead) + gap
 
     def silent_at(self) -> float | None:
         """Return when the source has been silent for as long as the provider bears."""

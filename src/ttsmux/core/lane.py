@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import Error
 from .breaker import Breaker
 from .budget import Budget
-from .crowd import NOTHING, Crowd, Share, replaced
+from .crowd import NOTHING, Crowd
 from .effects import Agenda, Wake
 from .line import Line
 from .route import Plan
@@ -102,19 +102,19 @@ class Lane:
     @property
     def needs(self) -> int:
         """Seats for those who wait; more than may speak at once would lie idle."""
-        return min(len(self.line), self.plan.traits.generations or len(self.line))
+        waiting, most = len(self.line), self.plan.traits.generations
+        return min(waiting, most) if most else waiting
 
     # --- connections ------------------------------------------------------------------------------
 
-    def count(self, conn: Connection, share: Share, now: float) -> None:
-        """Put *share* in the place of what *conn* has counted for so far."""
-        self.sums = replaced(self.sums, conn.share, share)
+    def count(self, conn: Connection, now: float) -> None:
+        """Find its place for *conn*, which counts for what its share says."""
         conn.choice = None
-        if conn.idle and not conn.outdated:
+        if conn.share.idle and not conn.outdated:
             self.idle[conn] = None
         else:
             self.idle.pop(conn, None)
-        if share.free > 0:
+        if conn.share.free > 0:
             conn.choice = _choice(conn, now)
             heapq.heappush(self._choices, conn.choice)
             if len(self._choices) > 2 * len(self.connections) + _DEAD:
@@ -160,18 +160,24 @@ class Lane:
         if self._pool.closing:
             return None
         # What lies before the last decision could not be done then; it waits for something else.
-        due = [instant for instant in self._clocks() if instant > self.decided_at]
-        return min(due, default=None)
+        since, found = self.decided_at, None
+        for instant in self._clocks():
+            if instant > since and (found is None or instant < found):
+                found = instant
+        return found
 
     def _clocks(self) -> list[float]:
         due: list[float] = []
-        if self.line or self.prewarms or not self.blocked:
+        waited_for = bool(self.line)
+        if waited_for or self.prewarms or not self.blocked:
             due += (self.not_before, self.spares_from, self.breaker.due)
-        if self.line.first is not None:
-            due.append(self.overtaken_until)
-        if (alarm := self.line.next_alarm) is not None:
-            due.append(alarm)
-        due += [prewarm.due for prewarm in self.prewarms]
+        if waited_for:
+            if self.line.first is not None:
+                due.append(self.overtaken_until)
+            if (alarm := self.line.next_alarm) is not None:
+                due.append(alarm)
+        if self.prewarms:
+            due += [prewarm.due for prewarm in self.prewarms]
         if not self.plain and self.idle:
             due.append(self.unused_at)
         return due

@@ -84,9 +84,9 @@ class TextLog:
         self.repeatable = True
         """Whether the current generation's text is all here."""
 
-    def write(self, piece: str) -> None:
+    def write(self, piece: str, *, cut: bool = True) -> None:
         """
-        Take a piece.
+        Take a piece, and *cut* off what may be sent.
 
         Raises:
             InvalidText: it has a lone surrogate; one of those would kill the connection.
@@ -102,7 +102,8 @@ class TextLog:
         self.size += len(piece)
         self._known.append(piece)
         self._hold(piece)
-        self._cut()
+        if cut:
+            self._cut()
         while self.size > _KEEP and len(self._known) > 1:
             oldest = self._known.popleft() or ""
             self.size -= len(oldest)

@@ -41,6 +41,8 @@ class Line:
         self._ready: list[int] = []
         self._resting: list[tuple[float, int]] = []
         """Those that are begun again later, by the time."""
+        self._left = 0
+        """Places, at most, that are still in a heap although nobody has them."""
         self._failed = 0
         """Dials that those who wait have waited for."""
         self._failed_at: deque[float] = deque()
@@ -50,7 +52,10 @@ class Line:
         """A heap of all: at how many of those dials each has something to decide."""
 
     def __len__(self) -> int:
-        return len(self.urgent) + len(self.hopeful)
+        return len(self._at)
+
+    def __bool__(self) -> bool:
+        return bool(self._at)
 
     def __iter__(self) -> Iterator[Speech]:
         """Go through all of them in the order of their turns."""
@@ -120,8 +125,8 @@ class Line:
             self._tell(speech)
             del self._at[self.urgent.pop(speech)]
             self.unasked.pop(speech, None)
-        kept = max(len(self._order), len(self._ready), len(self._resting))
-        if kept > 2 * len(self.urgent) + _DEAD or len(self._patience) > 2 * len(self) + _DEAD:
+            self._left += 1
+        if self._left > len(self._at) + _DEAD:
             self._clear_out()
         return True
 
@@ -132,11 +137,12 @@ class Line:
         del self._at[self.hopeful.pop(speech)]
         self.newcomers.pop(speech, None)
         self.unasked.pop(speech, None)
+        self._left += 1
         return True
 
     def _clear_out(self) -> None:
         """Drop the places that were left."""
-        at = self._at
+        at, self._left = self._at, 0
         self._patience = [entry for entry in self._patience if entry[1] in at]
         self._order = [place for place in self._order if place in at]
         self._ready = [place for place in self._ready if place in at]
@@ -188,13 +194,14 @@ class Line:
         return list(self._failed_at)[-number:]
 
     def _bear(self, speech: Speech, place: int) -> None:
-        speech.dials_counted = self._failed
-        self._most_patient = max(self._most_patient, speech.patience)
-        heapq.heappush(self._patience, (self._failed + speech.patience, place))
+        speech.dials_counted, patience = self._failed, speech.patience
+        self._most_patient = max(self._most_patient, patience)
+        heapq.heappush(self._patience, (self._failed + patience, place))
 
     def _tell(self, speech: Speech) -> None:
-        speech.dials_failed(self.missed(speech))
-        speech.dials_counted = self._failed
+        if speech.dials_counted != self._failed:
+            speech.dials_failed(self.missed(speech))
+            speech.dials_counted = self._failed
 
     # --- rests ------------------------------------------------------------------------------------
 

@@ -28,8 +28,8 @@ _LOOK_FOR = 10.0
 _BLOCK = 240
 """Samples that are looked at together; where one is loud, they are looked at one by one."""
 NO_PARTS: Mapping[str, float] = {}
-_FAILED = "failed dials"
-IN_LINE = ("queue", _FAILED)
+_QUEUE, _FAILED = "queue", "failed dials"
+IN_LINE = (_QUEUE, _FAILED)
 DIAL, REQUEST = "dial", "request"
 
 
@@ -297,7 +297,7 @@ class Timeline:
     @property
     def queue(self) -> float | None:
         """Seconds that it waited for a seat, and not for a dial."""
-        return self._waited("queue")
+        return self._waited(_QUEUE)
 
     @property
     def failed_dials(self) -> float | None:
@@ -307,6 +307,9 @@ class Timeline:
         until = self._waited_until
         if self.wanted_at is None or until is None:
             return None
+        if self.failed_at is None and self.dial is None:  # nothing was dialled that it waited for
+            waited = until - self.began - (self.wanted_at - self.began)
+            return waited if what == _QUEUE else 0.0
         return sum((phase.seconds for phase in self.phases(until) if phase.name == what), 0.0)
 
     @property
@@ -373,12 +376,12 @@ class Timeline:
             ends.append((_FAILED, None if self.seated_at is None else until, False))
         if self.dial is not None:
             began, up, ready = self.dial
-            ends.append(("queue", began, False))
+            ends.append((_QUEUE, began, False))
             if self.by_itself:
                 ends.append((REQUEST, ready, False))
             else:
                 ends += [(DIAL, up, False), ("setup", ready, False)]
-        ends.append(("queue", self.seated_at, False))
+        ends.append((_QUEUE, self.seated_at, False))
         if not self._reached and self.arrived_at is None:
             return [*ends, ("retries", None, False)]
         if self.tried_at != self.seated_at:

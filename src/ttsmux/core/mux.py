@@ -60,9 +60,10 @@ class Mux:
         if not routes:
             msg = "a client needs at least one route"
             raise ConfigError(msg, phase="config")
-        self._agenda = Agenda()
+        self.agenda = Agenda()
+        """What the inputs have come to; whether it is `pending` is asked after each."""
         self.members = tuple(members_for(routes) if members is None else members)
-        self._pool = Pool(settings, rng, self._agenda, self.members)
+        self._pool = Pool(settings, rng, self.agenda, self.members)
         self._routes = tuple(routes)
         self._plain = tuple(Plan.make(route, i, {}) for i, route in enumerate(routes))
         self._count = 0
@@ -105,9 +106,11 @@ class Mux:
         total = self._pool.settings.timeouts.total if total is None else total
         speech = Speech(self._count, plans, self._pool, total, now)
         speech.fed = fed
-        self._pool.enlist(speech, now)
+        self._pool.enlist(speech)
         try:
-            if text is not None:
+            if text is None:
+                self._pool.wait_for_text(speech, now)
+            else:
                 speech.write_all(text, now)
         finally:
             self._settle(now)
@@ -156,7 +159,7 @@ class Mux:
         if isinstance(source, Ticket):
             return source.read()
         item = source.read(now)
-        if self._pool.stale or self._agenda.touched:
+        if self._pool.stale or self.agenda.touched:
             self._settle(now)
         return item
 
@@ -226,7 +229,7 @@ class Mux:
     def receive(self, conn: Connection, data: bytes, text: bool, now: float) -> None:
         """A message came; *text* says of which kind. The decoder alone looks inside."""
         conn.receive(data, text, now)
-        if self._pool.stale or self._agenda.touched:
+        if self._pool.stale or self.agenda.touched:
             self._settle(now)
 
     def answered(self, conn: Connection, headers: Mapping[str, str], now: float) -> None:
@@ -241,7 +244,7 @@ class Mux:
         self._settle(now)
 
     def tick(self, now: float) -> None:
-        for timed in self._agenda.due(now):
+        for timed in self.agenda.due(now):
             due = timed.deadline()
             if due is not None and due <= now:
                 timed.expire(now)
@@ -252,17 +255,12 @@ class Mux:
     @property
     def deadline(self) -> float | None:
         """When `tick` wants to be called next: at once, if another client has changed things."""
-        return -math.inf if self._pool.admission.news else self._agenda.deadline
-
-    @property
-    def pending(self) -> bool:
-        """Whether there is anything to carry out, or `deadline` may have come nearer."""
-        return self._agenda.moved or bool(self._agenda.effects)
+        return -math.inf if self._pool.admission.news else self.agenda.deadline
 
     def effects(self) -> list[Effect]:
         """Return what to carry out, in order; each is returned once."""
-        effects, self._agenda.effects = self._agenda.effects, []
-        self._agenda.moved = False
+        effects, self.agenda.effects = self.agenda.effects, []
+        self.agenda.moved = False
         return effects
 
     @property
@@ -275,4 +273,4 @@ class Mux:
 
     def _settle(self, now: float) -> None:
         self._pool.settle(now)
-        self._agenda.arm()
+        self.agenda.arm()

@@ -74,7 +74,9 @@ class Pool:
         self.unreceived: dict[Speech, None] = {}
         """Those that need a connection yet: what is received needs none to be read."""
         self.lanes: OrderedDict[Hashable, Lane] = OrderedDict()
-        """The one that was used last comes last."""
+        """In the order in which they were used."""
+        self.latest: Lane | None = None
+        """The last of them. Kept beside them: every decision asks."""
         self._memory: deque[Lane] = deque()
         """The same, in the order in which they are to be forgotten."""
         self.counts = Counts()
@@ -87,6 +89,8 @@ class Pool:
         """Connections that may count for something else than before."""
         self._restless: dict[Lane, None] = {}
         """Lanes about which there is something to decide."""
+        self._deciding: dict[Lane, None] = {}
+        """Those about which it is just decided, or was last."""
         self.admission = Admission(members, self)
         self.dialler = Dialler(self)
         self.barriers: dict[Connection, None] = {}
@@ -119,14 +123,17 @@ class Pool:
             crowds = (self.crowd, mine)
             lane = Lane(plan, self, crowds, breaker, self.budget(plan), standing, now)
             self._outlive(now)
-            self.lanes[plan.key] = lane
+            self.lanes[plan.key] = self.latest = lane
             self._memory.append(lane)
         lane.plain = lane.plain or plan.adapter is plan.route.adapter
         return lane
 
     def budget(self, plan: Plan) -> Budget:
         """Return what retries on the route of *plan* are paid from."""
-        return self._budgets.setdefault(plan.number, Budget(self.settings.retry.budget))
+        budget = self._budgets.get(plan.number)
+        if budget is None:
+            budget = self._budgets[plan.number] = Budget(self.settings.retry.budget)
+        return budget
 
     def pays(self, speech: Speech, error: Error, bill: Bill) -> bool:
         """Pay for beginning *speech* again after *error*; tell whether that could be afforded."""
@@ -141,13 +148,14 @@ class Pool:
 
     def _forget_lanes(self) -> None:
         """Forget the oldest lanes if nobody would miss them; two at most, for one that came."""
-        for _ in range(2 if len(self._memory) > _MOST_LANES else 0):
+        for _ in range(2):
             lane = self._memory.popleft()
             if lane.needed:
                 self._memory.append(lane)
             else:
                 lane.close()
                 del self.lanes[lane.plan.key]
+                self.latest = next(reversed(self.lanes.values()), None)
 
     def admit(self, plan: Plan) -> None:
         """
@@ -171,10 +179,9 @@ class Pool:
             msg = "the client is closed" if self.closing else "the client is draining"
             raise ClosedError(msg, phase="close")
 
-    def enlist(self, speech: Speech, now: float) -> None:
+    def enlist(self, speech: Speech) -> None:
         self.speeches[speech] = self.unreceived[speech] = None
         self.agenda.touch(speech)
-        self.wait_for_text(speech, now)
 
     def received(self, speech: Speech) -> None:
         """*speech* needs no connection any more."""
@@ -265,9 +272,21 @@ class Pool:
         self._restless[lane] = None
         self.stale = True
 
+    def looked_at(self, lane: Lane, stale: bool) -> None:
+        """
+        What this decision has just done for *lane* is known to what is left of it.
+
+        Args:
+            stale: whether there was something to decide again before that.
+        """
+        if not stale and lane in self._deciding:
+            self._restless.pop(lane, None)
+            # While draining it may be the end of a speech that was waited for.
+            self.stale = bool(self._restless) or self.draining
+
     def policy(self, plan: Plan) -> Interrupt:
         """Return what an interruption does there, as far as the provider kept its word so far."""
-        return Interrupt.DISCARD if self.trust(plan) is Trust.BROKEN else plan.route.policy
+        return Interrupt.DISCARD if self.trust(plan) is Trust.BROKEN else plan.policy
 
     def trust(self, plan: Plan) -> Trust:
         return self._trust.get(plan.number, Trust.UNTRIED)
@@ -592,9 +611,11 @@ class Pool:
         while self.stale:
             self._assign(now)
             self.admission.hear(now)
-        self._forget_lanes()
-        self.counts.queued += sum(speech.waiting_since is not None for speech in self._asking)
-        self._asking.clear()
+        if len(self._memory) > _MOST_LANES:
+            self._forget_lanes()
+        if self._asking:
+            self.counts.queued += sum(speech.waiting_since is not None for speech in self._asking)
+            self._asking.clear()
 
     def _assign(self, now: float) -> None:
         self.admission.settle(now)
@@ -603,13 +624,17 @@ class Pool:
             self._hang_up(now)
             self.count(now)
         lanes, self._restless, self.stale = self._restless, {}, False
+        self._deciding = lanes
         for lane in lanes:
-            self._serve(lane, now)
+            if lane.line:
+                self._serve(lane, now)
         if not self.closing:
             self.dialler.decide(lanes, now)
-        self.dialler.retire_outdated(now)
+        if self.outdated:
+            self.dialler.retire_outdated(now)
         self.dialler.retire_unused(lanes, now)
-        self._finish_tickets(now)
+        if self.prewarms or self._closers:
+            self._finish_tickets(now)
         for lane in lanes:
             self._decided(lane, now)
         self.admission.tidy(now)
@@ -618,24 +643,27 @@ class Pool:
         """Bring the sums up to date, and have those go on who have a connection of their own."""
         while self._changed:
             conn, _ = self._changed.popitem()
-            share = share_of(conn)
-            self.dialler.room_for_waiters = self.dialler.room_for_waiters or share.leaves_more_than(
-                conn.share
-            )
-            conn.lane.count(conn, share, now)
-            for crowd in conn.lane.crowds:
-                crowd.count(conn, share)
-            conn.share = share
-            mark(self.barriers, conn, share.held > 0)
-            mark(self.outdated, conn, conn.outdated and conn.idle)
-            self.look_at(conn.lane)
-            if conn is conn.lane.breaker.probe:
+            lane, share, old = conn.lane, share_of(conn), conn.share
+            if share != old:
+                if not self.dialler.room_for_waiters:
+                    self.dialler.room_for_waiters = share.leaves_more_than(old)
+                change = share.less(old)
+                lane.sums = lane.sums.plus(change)
+                for crowd in lane.crowds:
+                    crowd.count(conn, share, change)
+                conn.share = share
+                mark(self.barriers, conn, share.held > 0)
+            lane.count(conn, now)
+            if conn.outdated:
+                mark(self.outdated, conn, conn.idle)
+            self.look_at(lane)
+            if conn is lane.breaker.probe:
                 if conn.over:
-                    conn.lane.breaker.withdraw()
-                self._look_at_route(conn.lane)
-            if conn is conn.lane.standing.trial and not conn.coming:
-                conn.lane.standing.trial = None
-                self._look_at_route(conn.lane)
+                    lane.breaker.withdraw()
+                self._look_at_route(lane)
+            if conn is lane.standing.trial and not conn.coming:
+                lane.standing.trial = None
+                self._look_at_route(lane)
             if conn.lessee is not None:
                 self._go_on(conn, conn.lessee, now)
 
@@ -664,7 +692,7 @@ class Pool:
         while (speech := lane.line.ready) and lane.breaker.seats(now) and (conn := lane.best()):
             if not self.admission.speak(lane, now):
                 break
-            since = speech.waiting_since
+            since, stale = speech.waiting_since, self.stale
             assert since is not None, "whoever is in line waits"
             waited = conn.opened_at is not None and conn.opened_at > since
             self._leave(speech, now)
@@ -675,6 +703,7 @@ class Pool:
             lane.breaker.tries(conn, now)
             speech.seat(conn.begin(speech, now), now)
             self.count(now)  # that may have been the last seat
+            self.looked_at(lane, stale)
         self._ask_to_wait(lane, now)
         if lane.line and (error := self._refusal(lane, now)) is not None:
             for speech in lane.line.refusable:
@@ -699,13 +728,15 @@ class Pool:
         return lane.breaker.refusal(now)
 
     def use(self, lane: Lane, now: float) -> None:
-        self._outlive(now)
+        if lane is not self.latest:
+            self._outlive(now)
+            self.lanes.move_to_end(lane.plan.key)
+            self.latest = lane
         lane.used_at = now
-        self.lanes.move_to_end(lane.plan.key)
 
     def _outlive(self, now: float) -> None:
-        """What was used last may not be that any more: it could have gone long ago."""
-        latest = next(reversed(self.lanes.values()), None)
+        """What was used last is that no more: it could have gone long ago."""
+        latest = self.latest
         if latest is not None and latest.idle and now >= latest.unused_at:
             self.look_at(latest)
 

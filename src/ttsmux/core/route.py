@@ -157,6 +157,8 @@ class Plan:
     adapter: Adapter
     options: Options
     traits: Traits
+    policy: Interrupt
+    """What an interruption does there, as long as the provider keeps its word."""
     cutter: Cutter
     key: Hashable
 
@@ -203,6 +205,7 @@ class Plan:
             adapter=adapter,
             options=options,
             traits=traits,
+            policy=route.policy if route.policy in traits.policies else traits.interrupt,
             cutter=Cutter(
                 hold_back=HoldBack.SENTENCE if whole else traits.hold_back,
                 join=traits.join,

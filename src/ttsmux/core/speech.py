@@ -100,7 +100,11 @@ class Speech:
         self._buffer: deque[AudioChunk] = deque()
         self._ended = False
         self._paused = False
-        self._reader_waits = False
+        self.reader_waits = False
+        """
+        Whether its reader was handed all that there is and will be woken for more. Who asks before
+        `read` saves it where it has nothing to return.
+        """
         self._feeder_waits = False
         self._interruption: Interruption | None = None
         self._tried = 0
@@ -162,9 +166,10 @@ class Speech:
 
     def write_all(self, pieces: Sequence[str], now: float) -> None:
         """Add all text there is, and end; it is sent as one where it can be."""
+        whole = len(pieces) == 1  # as nothing follows, it is cut when it has ended
         try:
             for piece in pieces:
-                self._log.write(piece)
+                self._log.write(piece, cut=not whole)
         except InvalidText as error:
             self.fail(error, now)
             raise
@@ -284,6 +289,11 @@ class Speech:
         """Say that *seconds* of the speech have reached the ear."""
         self._ledger.played = max(self._ledger.played or 0.0, seconds)
 
+    @property
+    def at_hand(self) -> int:
+        """Return how many chunks can be read without a wait."""
+        return len(self._buffer)
+
     def read(self, now: float) -> AudioChunk | End | None:
         """Return the next audio, None if there is none yet, or END; raise the speech's error."""
         if self._buffer:
@@ -297,7 +307,7 @@ class Speech:
                 return END
             case SpeechState.FAILED:
                 raise self._told()
-        self._reader_waits = True
+        self.reader_waits = True
         return None
 
     def _told(self) -> BaseException:
@@ -317,6 +327,7 @@ class Speech:
         if self._paused and self._ledger.unread < _RESUME_AT:
             self._paused = False
             self.pump(now)
+        self.reader_waits = not self._buffer and self.state in _NEEDS
         return chunk
 
     # --- text: from the log to the wire -----------------------------------------------------------
@@ -440,7 +451,7 @@ class Speech:
             self._buffer.append(AudioChunk(data, ledger.format, start, marks, self._sewn(now)))
         ledger.received += len(data)
         self._times.audio(data, now)
-        if self._reader_waits:
+        if self.reader_waits:
             self._wake()
         if ledger.received - ledger.read > _PAUSE_AT * ledger.byte_rate:
             self._overfull(now)
@@ -939,14 +950,14 @@ class Speech:
         if not self.over:
             self.state, self.error, self.generation = SpeechState.FAILED, error, None
             self._report("speech.failed", error=type(error).__name__)
-            self._reader_waits = self._feeder_waits = True
+            self.reader_waits = self._feeder_waits = True
             self._wake()
 
     def _wake(self) -> None:
         """Tell a reader or a feeder that waits; each asks again before it waits again."""
-        if self._reader_waits or self._feeder_waits:
-            self._reader_waits = self._feeder_waits = False
-            self._agenda.do(Wake(self.handle))
+        if self.reader_waits or self._feeder_waits:
+            self.reader_waits = self._feeder_waits = False
+            self._agenda.effects.append(Wake(self.handle))
 
     def _report(self, name: str, **fields: object) -> None:
         self._agenda.report(name, speech=self.number, provider=self.plan.adapter.name, **fields)

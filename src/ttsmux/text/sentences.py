@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 
 __all__ = ["TAG", "split"]
 
@@ -22,24 +23,27 @@ __all__ = ["TAG", "split"]
 TAG = re.compile(r"<(?=[^<>]{1,63}>)/?[A-Za-z][^<>]*>")
 _LONGEST_TAG = 65
 
+# Most providers take text piece by piece: what only cuts whole texts is compiled when one is cut.
+_compiled = cache(re.compile)
+
 # These end a sentence whatever follows: Arabic, Urdu, Devanagari, Armenian, Ethiopic, Chinese and
 # Japanese. The others need white space behind them, for they also stand in numbers and names.
 _STRONG = frozenset("؟۔।॥։።。！？｡")
 _END = r"""[.!?…؟۔।॥։።。！？｡]++["'”’)\]}»›」』】）]*+"""
-_MARKS = re.compile(r"[.!?…؟۔।॥։።。！？｡]+")
+_MARKS = r"[.!?…؟۔।॥։።。！？｡]+"
 _BLANK_LINE = r"\n[^\S\n]*+\n"
-_PLACE = re.compile(rf"({_END})|{_BLANK_LINE}")
-_PLACE_OR_TAG = re.compile(rf"{TAG.pattern}|({_END})|{_BLANK_LINE}")
+_PLACE = rf"({_END})|{_BLANK_LINE}"
+_PLACE_OR_TAG = rf"{TAG.pattern}|{_PLACE}"
 
 _BLANK = re.compile(r"\s*")
-_SPOKEN = re.compile(r"([^\W_])")
-_SPOKEN_OR_TAG = re.compile(rf"{TAG.pattern}|([^\W_])")
+_SPOKEN = r"([^\W_])"
+_SPOKEN_OR_TAG = rf"{TAG.pattern}|{_SPOKEN}"
 
 # "M. Dupont" and "1 000" are often kept together by a space that is not to be broken at.
 _UNBREAKABLE = "\u00a0\u2007\u202f"
 # Where a sentence that is too long is cut: between words, and better behind a comma.
-_GAP = re.compile(rf"([,;:،؛—–]?)[^\S{_UNBREAKABLE}]+|([、，；：]+)")
-_GAP_OR_TAG = re.compile(rf"{TAG.pattern}|{_GAP.pattern}")
+_GAP = rf"([,;:،؛—–]?)[^\S{_UNBREAKABLE}]+|([、，；：]+)"
+_GAP_OR_TAG = rf"{TAG.pattern}|{_GAP}"
 
 _TOKEN = re.compile(r"[^\s\"'(\[{«“‘„—–/]*\Z")
 _LONGEST_TOKEN = 12
@@ -116,7 +120,8 @@ class _Splitter:
         # So far as to see the character behind the last place, and a tag as a whole.
         stop = min(len(text), top + 1 + _LONGEST_TAG)
         spoken = self._first_spoken(bare, stop)
-        for found in (_PLACE_OR_TAG if self.markup else _PLACE).finditer(text, spoken, stop):
+        pattern = _compiled(_PLACE_OR_TAG if self.markup else _PLACE)
+        for found in pattern.finditer(text, spoken, stop):
             end = found.end()
             if end > top or found.start() >= self.settled:
                 return None
@@ -131,7 +136,7 @@ class _Splitter:
 
     def _first_spoken(self, bare: int, stop: int) -> int:
         """Return where there is something to say for the first time: no sentence ends before."""
-        pattern = _SPOKEN_OR_TAG if self.markup else _SPOKEN
+        pattern = _compiled(_SPOKEN_OR_TAG if self.markup else _SPOKEN)
         for found in pattern.finditer(self.text, bare, stop):
             if found[1]:
                 return found.start()
@@ -140,7 +145,7 @@ class _Splitter:
     def _ends(self, start: int, bare: int, at: int, end: int) -> bool:
         """Tell whether the marks from *at* to *end* end a sentence."""
         text = self.text
-        marks = _MARKS.match(text, at)
+        marks = _compiled(_MARKS).match(text, at)
         assert marks is not None, "that is where they are"
         run, after = marks[0], text[end]
         if at > start and text[at - 1] in "([{":
@@ -177,7 +182,7 @@ class _Splitter:
     def _gap(self, start: int, bare: int, top: int) -> int | None:
         """Return the best place between words: the last, or behind a comma not far from it."""
         last = comma = None
-        pattern = _GAP_OR_TAG if self.markup else _GAP
+        pattern = _compiled(_GAP_OR_TAG if self.markup else _GAP)
         for found in pattern.finditer(self.text, bare, top + 1 + _LONGEST_TAG):
             if found[1] is None and found[2] is None:
                 continue  # a tag

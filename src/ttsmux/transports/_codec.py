@@ -30,7 +30,7 @@ from websockets.uri import WebSocketURI
 from ttsmux.adapter import Closed, DialFailure, Frame
 from ttsmux.errors import Error
 from ttsmux.transports import _failures
-from ttsmux.transports._frames import Data, Frames
+from ttsmux.transports._frames import TEXT, Data, Frames, whole
 from ttsmux.transports._http import Endpoint, headers_of
 from ttsmux.transports.base import MessageSink, Ping, Pong, Response, SendError, Target
 
@@ -207,8 +207,18 @@ class Codec:
         if not data:
             self._take(b"")
             return True
+        frames = self._frames
+        if frames.even:  # once a chunk of audio: most of what comes is whole messages
+            at, size, limit, message = 0, len(data), frames.limit, self._sink.message
+            while (found := whole(data, at, limit)) is not None:
+                begin, end = found
+                message(bytes(data[begin:end]), data[at] == TEXT)
+                if end == size:
+                    return False
+                at = end
+            data = data[at:]
         taken = False
-        for piece, text in self._frames.split(data):
+        for piece, text in frames.split(data):
             if text is None:
                 taken = True
                 self._take(piece)

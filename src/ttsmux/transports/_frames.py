@@ -29,11 +29,21 @@ def whole(data: Data, at: int, limit: int) -> tuple[int, int] | None:
     """Return where the payload begins and ends if at *at* is a message of *limit* bytes at most."""
     if data[at] != TEXT and data[at] != _BINARY:
         return None
-    payload = _extent(data, at)
-    if payload is None or data[at + 1] >= _MASKED:
+    size = len(data)
+    if size < at + 2:
         return None
-    begin, end = payload
-    return payload if end <= len(data) and end - begin <= limit else None
+    begin, length = at + 2, data[at + 1]
+    if length > 125:
+        if size < at + 10:  # a short one in a long form is the library's
+            return None
+        if length == 126:
+            begin, length = at + 4, data[at + 2] << 8 | data[at + 3]
+        elif length == 127:
+            begin, length = at + 10, int.from_bytes(data[at + 2 : at + 10], "big")
+        else:
+            return None
+    end = begin + length
+    return (begin, end) if end <= size and length <= limit else None
 
 
 def _extent(data: Data, at: int) -> tuple[int, int] | None:
@@ -56,10 +66,12 @@ def _extent(data: Data, at: int) -> tuple[int, int] | None:
 class Frames:
     """Tells messages of *limit* bytes at most from what else is in the bytes that come."""
 
-    __slots__ = ("_head", "_in_fragments", "_limit", "_owed")
+    __slots__ = ("_head", "_in_fragments", "_owed", "even", "limit")
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
+        self.even = True
+        """Whether a frame, and a message, begins where the next bytes do."""
         self._owed = 0
         """Bytes until the next frame begins."""
         self._head = b""
@@ -68,7 +80,7 @@ class Frames:
 
     def stop(self) -> None:
         """Leave all that still comes to the library."""
-        self._owed, self._head = _ALL, b""
+        self._owed, self._head, self.even = _ALL, b"", False
 
     def split(self, data: Data) -> Iterator[tuple[bytes, bool | None]]:
         """Yield messages, and whether they are text; with None what the library is to have."""
@@ -80,7 +92,7 @@ class Frames:
             self._owed -= at
             yield bytes(data[:at]), None
         while at < len(data):
-            short = None if seen or self._in_fragments else whole(data, at, self._limit)
+            short = None if seen or self._in_fragments else whole(data, at, self.limit)
             if short is not None:
                 begin, end = short
                 yield bytes(data[begin:end]), data[at] == TEXT
@@ -89,6 +101,7 @@ class Frames:
                 yield bytes(data[at + seen : end]), None
                 seen = 0
             at = end
+        self.even = not (self._owed or self._head or self._in_fragments)
 
     def _end(self, data: Data, at: int) -> int:
         """Note what the library gets of the frame at *at*; return where that ends in *data*."""
