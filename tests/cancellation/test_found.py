@@ -196,7 +196,7 @@ def answer_to_a_torn_close(client: Client) -> bytes | BaseException:
 
     reader = threading.Thread(target=read, name="reader")
     reader.start()
-    until(lambda: speech._core._reader_waits)
+    until(lambda: speech._core.reader_waits)
     with pytest.raises(KeyboardInterrupt):
         client.close()
     reader.join(BOUND)

@@ -334,7 +334,7 @@ async def test_a_child_process_is_not_told_to_end_what_it_cannot(
     engine = client._engine
     del client
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: -1)
+        patch.setattr(_shared, "forks", -1)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             held.clear()

@@ -252,7 +252,7 @@ def test_close_wakes_everybody(runtime: str) -> None:
         async def close() -> None:
             engine, pool = client._engine, client._engine.mux._pool
             for one in speeches.values():
-                await stage.until(lambda one=one: one._core._reader_waits, PATIENCE)
+                await stage.until(lambda one=one: one._core.reader_waits, PATIENCE)
             await stage.until(lambda: engine.askers and pool.prewarms, PATIENCE)
             draining.append(1)
             await stage.until(lambda: pool.draining, PATIENCE)

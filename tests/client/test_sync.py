@@ -20,6 +20,7 @@ from tests._gate import Gate
 from tests.scenarios.scripts import LONG
 from tests.scenarios.stage import KEY, RATE, events, received
 from ttsmux import Client, Speech
+from ttsmux.client._threads_bells import Bell
 from ttsmux.simulate import AsyncSimulator, Simulator
 from ttsmux.simulate.engines.tone import decode_text
 
@@ -33,7 +34,7 @@ def client_of(sim: Simulator, **settings: object) -> Client:
 def wait_for_a_reader(speech: Speech) -> None:
     """Wait until another thread waits for audio."""
     deadline = time.monotonic() + PATIENCE
-    while not speech._core._reader_waits:
+    while not speech._core.reader_waits:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
@@ -91,17 +92,35 @@ def test_a_keyboard_interrupt_while_waiting_for_audio() -> None:
     """The with block interrupts the speech; the client goes on."""
     with Simulator("xai", faults=["stall@request:1,chunk:1"]) as sim, client_of(sim) as client:
         main = threading.get_ident()
+        waiting, told = threading.Event(), threading.Event()
+
+        def interrupt(number: int, frame: object) -> None:
+            if not told.is_set():
+                told.set()
+                raise KeyboardInterrupt
+
+        class Watched(Bell):
+            def wait(self, timeout: float | None = None) -> bool:
+                waiting.set()
+                return super().wait(timeout)
 
         def press() -> None:
             sim.wait_for(lambda log: events(log, "fault"))
-            wait_for_a_reader(speech)
-            signal.pthread_kill(main, signal.SIGINT)
+            assert waiting.wait(PATIENCE)
+            # Again, for one that comes just before the thread sleeps leaves it asleep.
+            while not told.wait(0.01):
+                signal.pthread_kill(main, signal.SIGINT)
 
         with client.speak(LONG) as speech:
             next(speech)
-            threading.Thread(target=press, name="press").start()
+            speech._waiter.reader = Watched()
+            before = signal.signal(signal.SIGINT, interrupt)
+            pressing = threading.Thread(target=press, name="press")
+            pressing.start()
             with pytest.raises(KeyboardInterrupt):
                 next(speech)
+            pressing.join(PATIENCE)
+            signal.signal(signal.SIGINT, before)
         assert speech.outcome is ttsmux.Outcome.INTERRUPTED
         sim.wait_for(lambda log: received(log, "text.clear"))
         assert decode_text(client.speak("and on").read(), RATE) == "and on"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import ttsmux
@@ -16,13 +19,13 @@ from tests.scenarios.scripts import LONG
 from tests.scenarios.stage import KEY
 from tests.transports.peers import Peer, serve
 from ttsmux import AsyncClient, Client, PoolLimits, RetryPolicy, Timeouts
-from ttsmux.adapter import connect_timeout
-from ttsmux.client import _threads
+from ttsmux.adapter import PING, connect_timeout
+from ttsmux.client import _threads, _threads_wire
 from ttsmux.core.mux import Mux
 from ttsmux.simulate import AsyncSimulator
 from ttsmux.transports._asyncio import AsyncioTransport
 from ttsmux.transports._trio import TrioTransport
-from ttsmux.transports.base import DialError, SendTimeout, Target
+from ttsmux.transports.base import DialError, SendError, SendTimeout, Target
 from ttsmux.transports.websocket_client import WebSocketClientTransport
 
 PATIENCE = 20.0
@@ -552,3 +555,177 @@ async def test_the_clock_of_tasks_hears_nothing_of_a_torn_mux(
             engine._armed = None
             engine.step(torn, lambda: None)
             assert engine._armed is None
+
+
+# --- what goes first ------------------------------------------------------------------------------
+
+
+class Watched:
+    """What a loop's connections send at once, in order; some of it fails first."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sent: list[object] = []
+        self.errors: list[BaseException] = []
+        real = AsyncioTransport.send_now
+
+        def send_now(transport: AsyncioTransport, frames: Any) -> bool:
+            self.transport = transport
+            if self.errors and frames:
+                raise self.errors.pop(0)
+            self.sent += frames
+            return real(transport, frames)
+
+        monkeypatch.setattr(AsyncioTransport, "send_now", send_now)
+
+
+async def warm(url: str, watched: Watched, **settings: object) -> AsyncClient:
+    """Return a client whose writer has nothing to do."""
+    client = client_of(url, **settings)
+    await client.prewarm()
+    wire: Any = client._engine.mux._pool.connections[0].handle
+    while wire._prompt is None:
+        await anyio.lowlevel.checkpoint()
+    watched.transport = wire._prompt
+    watched.sent.clear()
+    return client
+
+
+def test_text_is_on_its_way_when_speak_returns(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else the loop has to do, such as hanging up and dialling, comes after it."""
+    watched = Watched(monkeypatch)
+
+    async def main() -> None:
+        async with await warm(sim.url, watched) as client:
+            speech = client.speak("hello")
+            assert [str(frame)[9:19] for frame in watched.sent] == ["text.delta", 'text.done"']
+            assert await speech.read()
+
+    asyncio.run(main())
+
+
+def test_text_does_not_overtake_what_waits_to_be_sent(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(monkeypatch)
+
+    async def main() -> None:
+        async with await warm(sim.url, watched) as client:
+            wire: Any = client._engine.mux._pool.connections[0].handle
+            wire.reply([PING])
+            speech = client.speak("hello")
+            assert not watched.sent
+            assert await speech.read()
+            assert watched.sent[0] is PING and len(watched.sent) == 3
+
+    asyncio.run(main())
+
+
+def test_a_peer_that_takes_nothing_is_said_to_where_all_was_sent_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The writer waits for room, although there was nothing left for it to send."""
+    deaf, watched = Deaf(), Watched(monkeypatch)
+
+    async def main(url: str) -> None:
+        async with await warm(url, watched, timeouts=SLOW, retry=ONCE) as client:
+            speech = client.speak(MUCH)
+            assert watched.sent
+            with anyio.fail_after(PATIENCE):
+                with pytest.raises(ttsmux.ConnectionLost, match=r"took nothing for 0\.2 s"):
+                    await speech.read()
+
+    with serve(deaf) as server:
+        try:
+            asyncio.run(main(server.url("")))
+        finally:
+            deaf.go.set()
+
+
+def test_a_send_that_fails_at_once_is_the_writers_to_find_out(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller of `speak` hears nothing of it: the speech begins again elsewhere."""
+    watched = Watched(monkeypatch)
+
+    async def main() -> None:
+        async with await warm(sim.url, watched) as client:
+            watched.errors += [SendError("gone"), SendError("gone")]
+            first = watched.transport
+            assert await client.speak("hello").read()
+            assert not watched.errors and watched.transport is not first
+
+    asyncio.run(main())
+
+
+def test_a_send_that_is_torn_spoils_its_wire_alone(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows what of it was sent."""
+    watched = Watched(monkeypatch)
+
+    async def main() -> None:
+        async with await warm(sim.url, watched) as client:
+            watched.errors.append(KeyboardInterrupt())
+            torn = watched.transport
+            with pytest.raises(KeyboardInterrupt):
+                client.speak("hello")
+            assert torn._doomed
+            assert await client.speak("hello").read()
+            assert watched.transport is not torn
+
+    asyncio.run(main())
+
+
+class Courteous:
+    """The time, as a module has it, that keeps who gave way, and before which dials that was."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds == _threads_wire.GIVE_WAY
+        self.seen.append("gives way")
+
+
+def test_a_dial_gives_way_to_what_is_said_beside_it(
+    sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spare's does; whoever waits for a dial has nothing to give way to."""
+    here = Courteous()
+    monkeypatch.setattr(_threads, "time", here)
+    with threaded(sim.url, pool=PoolLimits(min_idle=1)) as client:
+        connect = client._engine.dialler.connect
+        up = threading.Event()
+
+        def dial(*args: Any) -> Any:
+            here.seen.append("dial")
+            found = connect(*args)
+            up.set()
+            return found
+
+        client._engine.dialler.connect = dial  # type: ignore[method-assign]
+        first = client.speak("hello")
+        assert first.read()
+        assert "gives way" not in here.seen
+        client.prewarm()
+        here.seen.clear()
+        up.clear()
+        speeches = [client.speak("hello") for _ in range(client.pool_stats().idle)]
+        assert up.wait(PATIENCE)
+        assert here.seen[:2] == ["gives way", "dial"]
+        assert all(speech.read() for speech in speeches)
+
+
+def test_a_farewell_gives_way(sim: AsyncSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is hung up is not needed any more; the next speech may be just behind it."""
+    here = Courteous()
+    with threaded(sim.url) as client:
+        assert client.speak("hello").read()
+        monkeypatch.setattr(_threads_wire, "time", here)
+        assert client.speak("hello").read()
+        assert not here.seen
+    assert here.seen == ["gives way"]

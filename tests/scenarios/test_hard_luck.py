@@ -367,7 +367,7 @@ def test_an_interrupt_of_the_keyboard_in_place_of_a_wake(
         await w.seen(lambda log: events(log, "generation"))
 
         async def interrupt() -> None:
-            await w.until(lambda: take.speech._core._reader_waits)
+            await w.until(lambda: take.speech._core.reader_waits)
             tear.now()
             with pytest.raises(KeyboardInterrupt):
                 take.interrupt()

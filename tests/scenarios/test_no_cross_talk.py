@@ -37,7 +37,9 @@ from .stage import (
 TURNS = 50
 DEAR = ("elevenlabs:single", "kugelaudio:oneshot", "sm")
 """Those that dial for each speech, or for each that follows an interruption."""
-HELD = "stall@chunk:40=interrupt"
+COARSE = 160.0
+"""Milliseconds of sound a message: half as many as by default take half as long."""
+HELD = "stall@chunk:20=interrupt"
 """However late an interrupt comes, there is more to be said: only the last speech is shorter."""
 BARGE_INS = [
     # The old audio goes on until the acknowledgement, and the one connection there is serves on.
@@ -82,7 +84,6 @@ async def _barge_in_once(w: World) -> None:
 async def _barge_in(w: World, turns: int) -> None:
     for _ in range(turns):
         await _barge_in_once(w)
-    await w.speak("and this is the end").rest()
 
 
 def strangers(takes: Iterable[Take]) -> list[Take]:
@@ -114,6 +115,7 @@ def test_fifty_barge_ins_hear_no_stale_byte(
     async def script(w: World) -> None:
         # A machine that is busy may sleep from the cancel to the acknowledgement, or to the end of
         # the connection; such a turn shows nothing, and another is taken in its place.
+        await _barge_in(w, TURNS)
         while len(spoke_on(w)) < TURNS and len(w.takes) < 3 * TURNS:
             await _barge_in_once(w)
         await w.speak("and this is the end").rest()
@@ -133,6 +135,7 @@ def test_fifty_barge_ins_hear_no_stale_byte(
         faults=[HELD, fault],
         rtf=0.02,
         ttfa_ms=0,
+        chunk_ms=COARSE,
         max_sessions=100,
     )
 
@@ -203,7 +206,8 @@ def test_a_server_that_acknowledges_and_speaks_on(runtime: str) -> None:
         assert spoke_on(w)
 
     faults = [HELD, "speak-on"]
-    play(runtime, "xai", script, client=DEFAULTS, faults=faults, rtf=0.02, max_sessions=100)
+    coarse = {"rtf": 0.02, "chunk_ms": COARSE}
+    play(runtime, "xai", script, client=DEFAULTS, faults=faults, max_sessions=100, **coarse)
 
 
 @on_every_runtime
@@ -226,6 +230,7 @@ def test_a_server_that_speaks_on_after_the_next_turn_has_begun(runtime: str) -> 
         faults=[HELD, "speak-on"],
         rtf=0.2,
         ttfa_ms=0,
+        chunk_ms=COARSE,
         handshake_ms=100,
         max_sessions=100,
     )
@@ -238,6 +243,7 @@ def test_fifty_barge_ins_on_elevenlabs_never_open_a_sixth_context(runtime: str) 
 
     async def script(w: World) -> None:
         await _barge_in(w, TURNS)
+        await w.speak("and this is the end").rest()
         for take in w.takes[:-1]:
             take.broke_off()
         w.takes[-1].said()
@@ -247,7 +253,8 @@ def test_fifty_barge_ins_on_elevenlabs_never_open_a_sixth_context(runtime: str) 
         assert not events(w.sim.log, "close", by="server")
 
     client = {"pool": ttsmux.PoolLimits()}
-    play(runtime, "elevenlabs", script, client=client, faults=[HELD], rtf=0.002, ttfa_ms=0)
+    coarse = {"rtf": 0.002, "ttfa_ms": 0, "chunk_ms": COARSE}
+    play(runtime, "elevenlabs", script, client=client, faults=[HELD], **coarse)
 
 
 @pytest.mark.counted
@@ -257,6 +264,7 @@ def test_fifty_barge_ins_on_gradium_are_muted_by_id(runtime: str) -> None:
 
     async def script(w: World) -> None:
         await _barge_in(w, TURNS)
+        await w.speak("and this is the end").rest()
         for take in w.takes[:-1]:
             take.broke_off()
         w.takes[-1].said()
@@ -265,7 +273,8 @@ def test_fifty_barge_ins_on_gradium_are_muted_by_id(runtime: str) -> None:
         await w.seen(lambda log: len(spoke_on(w)) >= TURNS)
         assert not events(w.sim.log, "violation")
 
-    play(runtime, "gradium", script, client={"pool": ttsmux.PoolLimits()}, rtf=0.002)
+    coarse = {"rtf": 0.002, "chunk_ms": COARSE}
+    play(runtime, "gradium", script, client={"pool": ttsmux.PoolLimits()}, **coarse)
 
 
 @pytest.mark.counted
@@ -297,4 +306,4 @@ def test_twelve_at_once_interrupt_two_in_five(runtime: str, provider: str) -> No
         }
 
     pool = ttsmux.PoolLimits(max_size=16, acquire_timeout=PATIENCE)
-    play(runtime, provider, script, client={"pool": pool}, rtf=0.005)
+    play(runtime, provider, script, client={"pool": pool}, rtf=0.005, chunk_ms=COARSE)

@@ -25,6 +25,7 @@ from tests.transports.peers import PATIENCE
 from ttsmux.adapter import Closed, DialFailure, Frame
 from ttsmux.errors import Error
 from ttsmux.transports import websocket_client, websockets
+from ttsmux.transports._socket import CallOff
 from ttsmux.transports.base import Ping, Pong, Response, SendError, SendTimeout, Target
 
 Reply = Callable[[Sequence[Frame | Ping | Pong]], object]
@@ -211,8 +212,8 @@ class Threads(Runtime):
 class _ThreadDial:
     def __init__(self, runtime: Threads, target: Target, timeout: float) -> None:
         self._runtime = runtime
-        self._off = threading.Event()
-        self._future = runtime.start(websocket_client.connect, target, timeout, self._off.is_set)
+        self._off = CallOff()
+        self._future = runtime.start(websocket_client.connect, target, timeout, self._off)
 
     def cancel(self) -> None:
         self._off.set()

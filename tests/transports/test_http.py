@@ -31,6 +31,7 @@ from ttsmux.errors import (
 )
 from ttsmux.transports import dial, websocket_client
 from ttsmux.transports import http as http_module
+from ttsmux.transports._socket import CallOff
 from ttsmux.transports.base import PING, DialError, Response, SendError, Target
 from ttsmux.transports.dial import AsyncDialler
 from ttsmux.transports.http import AsyncHttp, Http
@@ -570,8 +571,8 @@ def test_a_dial_that_is_called_off(threads: Runtime) -> None:
     http_ = Http()
     with Listener(idle) as server:
         target = Target(url=http(server).replace("http:", "https:"))
-        off = threading.Event()
-        transport = http_.connect(target, PATIENCE, off.is_set)
+        off = CallOff()
+        transport = http_.connect(target, PATIENCE, off)
         line = Line(threads, transport, Response(0)).read()
         line.send("{}")
         assert server.accepted.acquire(timeout=PATIENCE)

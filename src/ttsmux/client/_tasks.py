@@ -17,6 +17,7 @@ import math
 import random
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -69,7 +70,7 @@ class Engine:
         self.configuration = _shared.guarded(configuration, self.carried)
         self.observer = Observer(telemetry, configuration.routes)
         self._quotas = _quotas.quotas_for(configuration)
-        self._thread: int | None = None
+        self.thread: int | None = None
         self.mux = self._new_mux()
         self.dialler = AsyncDialler(connect)
         self.closed = False
@@ -113,7 +114,7 @@ class Engine:
             return Mux(configuration.routes, configuration.settings, random.Random(), members)
 
         mux = _quotas.new_mux(self, make, self._quotas)
-        if self._thread is not None:
+        if self.thread is not None:
             _quotas.set_clock(mux, self.now())
         return mux
 
@@ -143,9 +144,9 @@ class Engine:
         if loop is None and token is None:
             msg = "an AsyncClient is used inside a running event loop; use Client for threads"
             raise WrongThread(msg, phase="config")
-        if self._thread is None:
-            self.loop, self._trio, self._thread = loop, token, threading.get_ident()
-            self.now = loop.time if loop is not None else _trio_time()
+        if self.thread is None:
+            self.loop, self._trio, self.thread = loop, token, threading.get_ident()
+            self.now = _clock(loop)
             _quotas.set_clock(self.mux, self.now())
             self._bell, self._left = Bell(loop), Bell(loop)
             self._over = anyio.Event()
@@ -179,7 +180,7 @@ class Engine:
 
     def check_thread(self) -> None:
         """Raise `WrongThread` where a plain call would race with the client's loop."""
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self.thread:
             msg = (
                 "this call belongs into the client's event loop; from another thread use "
                 "client.from_thread(speech.interrupt)"
@@ -188,10 +189,10 @@ class Engine:
 
     def from_thread(self, call: Callable[[], _T]) -> _T:
         """Run *call* in the client's loop and return what it returns."""
-        if self._thread is None:
+        if self.thread is None:
             msg = "the client has not been used in an event loop yet"
             raise WrongThread(msg, phase="speak")
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self.thread:
             msg = "this is the client's own thread: call it directly"
             raise WrongThread(msg, phase="speak")
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
@@ -250,7 +251,7 @@ class Engine:
         An exception that is neither ours nor the speech's own has torn the Mux in the middle of a
         step, a KeyboardInterrupt above all: everything it holds is given up, and a new one made.
         """
-        if self._locked_here() or self.forked:
+        if self._locked_here() or _shared.forks != self._forks:
             self.check()
         found: list[Event] = []
         try:
@@ -263,7 +264,8 @@ class Engine:
                         if not _shared.tears(exc, args):
                             self._perform(mux, found)
                         raise
-                    if mux.pending:  # audio that nobody waits for asks for nothing
+                    # Whether it is `pending`, asked once a chunk.
+                    if (agenda := mux.agenda).effects or agenda.moved:
                         self._perform(mux, found)
                     return result
                 except BaseException as exc:
@@ -286,14 +288,7 @@ class Engine:
             self.observer.tell(self.mux, [Event("client.fault", {"error": type(exc).__name__})])
 
     def _perform(self, mux: Mux, found: list[Event]) -> None:
-        self._hand_over(mux, found)
-        due = mux.deadline
-        if due is not None and (self._armed is None or due < self._armed) and mux is self.mux:
-            self._armed = due
-            self._bell.ring()
-
-    def _hand_over(self, mux: Mux, found: list[Event]) -> None:
-        effects = mux.effects()
+        moved, effects = mux.agenda.moved, mux.effects()
         try:
             for effect in effects:
                 match effect:
@@ -315,6 +310,11 @@ class Engine:
             # The Mux will be given up, but a speech that is over already is told by nobody else.
             _shared.salvage(effects, found)
             raise
+        if moved and mux is self.mux:
+            due = mux.deadline
+            if due is not None and (self._armed is None or due < self._armed):
+                self._armed = due
+                self._bell.ring()
 
     def _abandon(self, mux: Mux, exc: BaseException, found: list[Event]) -> None:
         mux.abandon(exc)
@@ -526,7 +526,12 @@ def _running() -> tuple[asyncio.AbstractEventLoop | None, trio.lowlevel.TrioToke
         return None, None
 
 
-def _trio_time() -> Callable[[], float]:
+def _clock(loop: asyncio.AbstractEventLoop | None) -> Callable[[], float]:
+    """Return what tells the time of *loop*, or else that of trio."""
+    if loop is not None:
+        # `loop.time` of asyncio's own loops is this with one more call, which every chunk makes.
+        is_plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+        return time.monotonic if is_plain else loop.time
     import trio
 
     # Unlike trio.current_time it may be asked by a thread that is about to be refused.

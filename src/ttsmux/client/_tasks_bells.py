@@ -27,11 +27,14 @@ class Bell:
 
     def ring(self) -> None:
         self._rung = True
-        waiting, self._future = self._future, None
+        waiting = self._future
+        if waiting is None:
+            return
+        self._future = None
         if isinstance(waiting, asyncio.Future):
             if not waiting.done():
                 waiting.set_result(None)
-        elif waiting is not None:
+        else:
             waiting.set()
 
     async def wait(self) -> None:
@@ -53,8 +56,10 @@ class Waiter:
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self.reader = Bell(loop)
-        self.feeder = Bell(loop)
+        self.feeder: Bell | None = None
+        """Set by a feeder, before it looks for the first time."""
 
     def ring(self) -> None:
         self.reader.ring()
-        self.feeder.ring()
+        if self.feeder is not None:
+            self.feeder.ring()

@@ -40,7 +40,7 @@ class Feeder:
         self._engine = engine
         self._mux = mux
         self._speech = speech
-        self._waiter = waiter
+        self._bell = waiter.feeder = Bell(engine.loop)
         self._source = source
         self._room = Bell(engine.loop)
         self._whole = False
@@ -68,7 +68,7 @@ class Feeder:
     async def _watch(self, scope: anyio.CancelScope) -> None:
         """Leave the source alone once the speech is over; tell when there is room."""
         while not self._speech.over:
-            await self._waiter.feeder.wait()
+            await self._bell.wait()
             self._room.ring()
         scope.cancel()
 

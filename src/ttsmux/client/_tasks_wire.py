@@ -20,7 +20,7 @@ from ..core.effects import Dial, HangUp, Send
 from ..core.mux import Mux
 from ..errors import Error, without_frames
 from ..settings import Secret
-from ..transports.base import AsyncTransport, DialError, Pong, SendError, SendTimeout
+from ..transports.base import AsyncTransport, DialError, Pong, Prompt, SendError, SendTimeout
 from . import _shared
 from ._tasks_bells import Bell
 
@@ -48,6 +48,8 @@ class Wire:
         self._fetching = False
         self._parts: Mapping[str, float] = {}
         """Of the dial, what goes before the wire's own: names and seconds."""
+        self._prompt: Prompt | None = None
+        """What sends without waiting, while the writer has nothing to do."""
         self._unsent: SendTimeout | None = None
         self._over = False
 
@@ -56,10 +58,30 @@ class Wire:
             self._given_up = True
             if self._dialling is not None:
                 self._dialling.cancel()
+        elif self._prompt is not None and not self._orders and self._sent(order, self._prompt):
+            return
         self._orders.append(order)
         self._bell.ring()
 
-    # -- the writer: dials, then is the only one that sends
+    def _sent(self, order: Send, prompt: Prompt) -> bool:
+        """
+        Send *order* here and now: text goes before whatever else there is to do in the loop.
+
+        If that fails, the writer finds out in its turn. Nothing of it can be sent twice: what has
+        failed is the whole wire.
+        """
+        try:
+            room = prompt.send_now(order.frames)
+        except SendError:
+            return False
+        except BaseException:
+            prompt.abort()  # who knows what of it was sent
+            raise
+        if not room:
+            self.reply(())
+        return True
+
+    # -- the writer: dials, then is the only one that sends, but for `_sent`
 
     async def run(self) -> None:
         if self._conn.handle is not self:
@@ -117,24 +139,32 @@ class Wire:
 
     async def _open(self) -> tuple[AsyncTransport, Sequence[Frame]]:
         configuration, plan = self._engine.configuration, self._conn.plan
-        self._fetching = True
-        asked = self._engine.now()
-        with anyio.fail_after(self._dial.timeout * _shared.KEY_SHARE):
-            secret = await fetched(self._engine, plan.number, f"key-{self._conn.number}")
-        if callable(configuration.keys[plan.number]):
+        if callable(configuration.keys[plan.number]):  # else it takes no time, and no scope
+            self._fetching = True
+            asked = self._engine.now()
+            with anyio.fail_after(self._dial.timeout * _shared.KEY_SHARE):
+                secret = await self._key()
             self._parts = {"key": self._engine.now() - asked}
-        self._fetching = False
+            self._fetching = False
+        else:
+            secret = await self._key()
         handshake = _shared.handshake(self._engine.carried, self._conn.handshake, secret)
         target = configuration.target(handshake, plan.traits.max_message)
         transport = await self._engine.dialler.connect(target, self._dial.timeout)
         return transport, handshake.first_frames
 
+    async def _key(self) -> str | None:
+        return await fetched(self._engine, self._conn.plan.number, f"key-{self._conn.number}")
+
     async def _write(self, transport: AsyncTransport, first_frames: Sequence[Frame]) -> None:
         if first_frames:
             await self._send(transport, first_frames)
+        prompt = transport if isinstance(transport, Prompt) else None
         while True:
             while not self._orders:
+                self._prompt = prompt
                 await self._bell.wait()
+                self._prompt = None
             order = self._orders.pop(0)
             if order is None:
                 return

@@ -30,7 +30,7 @@ from ..transports.websocket_client import connect
 from . import _quotas, _shared
 from ._threads_bells import Bell, Waiter
 from ._threads_teller import Teller
-from ._threads_wire import Wire
+from ._threads_wire import GIVE_WAY, Wire
 from .options import Configuration
 from .otel import Observer, Telemetry
 
@@ -76,6 +76,8 @@ class Engine:
         """Whether the client itself was; the clock closes everything."""
         self._dials: deque[Wire] = deque()
         """Connections to begin; the clock does, for a thread may take milliseconds to start."""
+        self._dials_give_way = False
+        """Whether the last of them was asked for together with something to say."""
         self.askers: set[Asker] = set()
         """Who waits for the answer to a question beside speaking."""
         self._bell = Bell()
@@ -116,7 +118,8 @@ class Engine:
                         if not _shared.tears(exc, args):
                             self._perform(mux, found)
                         raise
-                    if mux.pending:  # audio that nobody waits for asks for nothing
+                    # Whether it is `pending`, asked once a chunk.
+                    if (agenda := mux.agenda).effects or agenda.moved:
                         self._perform(mux, found)
                     return result
                 except BaseException as exc:
@@ -145,25 +148,20 @@ class Engine:
             self.observer.tell(mux, found)
 
     def _perform(self, mux: Mux, found: list[Event]) -> None:
-        self._hand_over(mux, found)
-        due = mux.deadline
-        if due is not None and (self._armed is None or due < self._armed) and mux is self.mux:
-            self._armed = due
-            self._bell.ring()
-
-    def _hand_over(self, mux: Mux, found: list[Event]) -> None:
-        effects = mux.effects()
+        moved, effects, says = mux.agenda.moved, mux.effects(), False
         try:
             for effect in effects:
                 match effect:
                     case Send(conn=conn):
                         _wire(conn).put(effect)
+                        says = True
                     case Wake(handle=handle):
                         assert isinstance(handle, _HANDLES), "the shell sets them"
                         handle.ring()
                     case Dial(conn=conn):
                         wire = Wire(self, mux, effect)
                         self._dials.append(wire)
+                        self._dials_give_way = says
                         self._bell.ring()
                         # Last: torn before it, the dial counts as not begun, and so it must be.
                         conn.handle = wire
@@ -175,6 +173,11 @@ class Engine:
             # The Mux will be given up, but a speech that is over already is told by nobody else.
             _shared.salvage(effects, found)
             raise
+        if moved and mux is self.mux:
+            due = mux.deadline
+            if due is not None and (self._armed is None or due < self._armed):
+                self._armed = due
+                self._bell.ring()
 
     def _abandon(self, mux: Mux, exc: BaseException, found: list[Event]) -> None:
         mux.abandon(exc)
@@ -246,6 +249,9 @@ class Engine:
         if self.orphaned and not self.closed:
             mux = self._shut()
             self._quietly(mux, functools.partial(mux.close, time.monotonic()))
+        if self._dials_give_way:
+            self._dials_give_way = False
+            time.sleep(GIVE_WAY)
         self._dial()
         if self.closed and not self.dropped:
             return False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..adapter import Voice
 from ..core.inquiry import Inquiry
 from ..errors import Error, without_frames
+from ..transports._socket import CallOff
 from ..transports.base import DialError, SyncTransport
 from . import _shared
 from ._threads_bells import Bell
@@ -35,7 +36,7 @@ class Asker:
         self._seconds = seconds
         self._due = time.monotonic() + seconds
         self._bell = Bell()
-        self._given_up = False
+        self._given_up = CallOff()
         self._done = False
         self._transport: SyncTransport | None = None
 
@@ -65,16 +66,16 @@ class Asker:
 
     def give_up(self) -> None:
         """Have the thread leave, and wake who waits for it. From any thread, more than once."""
-        self._given_up = True
+        self._given_up.set()
         if (transport := self._transport) is not None:
             transport.abort()
         self._bell.ring()
 
     def _run(self) -> None:
         try:
-            while not (self._inquiry.over or self._given_up):
+            while not (self._inquiry.over or self._given_up()):
                 self._put()
-            self._done = self._inquiry.over and not self._given_up
+            self._done = self._inquiry.over and not self._given_up()
         finally:
             self._bell.ring()
 
@@ -85,9 +86,9 @@ class Asker:
             secret = fetched(self._engine, inquiry.plan.number)
             target = _shared.question(configuration, self._engine.carried, inquiry, secret)
             whole = self._seconds  # as its error is to say: who asks gives it up before that
-            transport = self._engine.dialler.connect(target, whole, lambda: self._given_up)
+            transport = self._engine.dialler.connect(target, whole, self._given_up)
             self._transport = transport
-            if self._given_up:
+            if self._given_up():
                 return  # and who gave up may have looked for it a moment too early
             transport.send(_shared.BODILESS)  # which a request keeps until it is read
             transport.read(inquiry)

@@ -44,8 +44,10 @@ class Waiter:
 
     def __init__(self) -> None:
         self.reader = Bell()
-        self.feeder = Bell()
+        self.feeder: Bell | None = None
+        """Set by a feeder, before it looks for the first time."""
 
     def ring(self) -> None:
         self.reader.ring()
-        self.feeder.ring()
+        if self.feeder is not None:
+            self.feeder.ring()

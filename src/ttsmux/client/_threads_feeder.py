@@ -16,7 +16,7 @@ from ..core.mux import Mux
 from ..core.speech import Speech
 from . import _shared
 from ._threads import Engine
-from ._threads_bells import Waiter
+from ._threads_bells import Bell, Waiter
 
 _T = TypeVar("_T")
 
@@ -34,7 +34,7 @@ class Feeder:
         self._engine = engine
         self._mux = mux
         self._speech = speech
-        self._waiter = waiter
+        self._bell = waiter.feeder = Bell()
         self._source = source
         self._context = contextvars.copy_context()
 
@@ -65,7 +65,7 @@ class Feeder:
                 return
             self._step(functools.partial(mux.write, speech, _shared.check_piece(piece)))
             while not self._step(lambda now: mux.room(speech, now)):
-                self._waiter.feeder.wait()
+                self._bell.wait()
 
     def _step(self, input: Callable[[float], _T]) -> _T:
         return self._engine.step(self._mux, lambda: input(time.monotonic()))

@@ -11,6 +11,7 @@ import ssl
 import warnings
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from threading import get_ident
 from types import TracebackType
 from typing import Literal, Self, TypeVar, TypeVarTuple
 
@@ -48,7 +49,7 @@ _Args = TypeVarTuple("_Args")
 _T = TypeVar("_T")
 
 _IN_A_ROW = 64
-"""Chunks handed out without a wait before the event loop gets its turn."""
+"""Chunks handed out without a wait before the event loop gets its turn, if no more are at hand."""
 
 
 class AsyncClient:
@@ -327,6 +328,7 @@ class AsyncSpeech:
         self._waiter = waiter
         self._reading = False
         self._in_a_row = 0
+        self._row = _IN_A_ROW
 
     def __repr__(self) -> str:
         return repr(self._core)
@@ -360,20 +362,25 @@ class AsyncSpeech:
         self._reading = True
         try:
             self._in_a_row += 1
-            if self._in_a_row > _IN_A_ROW:
+            if self._in_a_row > self._row:
                 # Audio may always be at hand; the event loop and a cancellation get their turn
                 # before the next chunk is taken, so that none is lost.
                 self._in_a_row = 0
                 await anyio.lowlevel.checkpoint()
+                # All there is now, or a peer that sends small chunks would bring more a turn.
+                self._row = max(_IN_A_ROW, self._core.at_hand)
+            core, engine = self._core, self._engine
             while True:
-                self._engine.check_thread()
-                item = self._engine.step(self._mux, self._mux.read, self._core, self._engine.now())
+                if get_ident() != engine.thread:
+                    engine.check_thread()
+                if core.reader_waits:
+                    self._in_a_row = 0
+                    await self._waiter.reader.wait()
+                item = engine.step(self._mux, self._mux.read, core, engine.now())
                 if isinstance(item, AudioChunk):
                     return item
                 if item is END:
                     raise StopAsyncIteration
-                self._in_a_row = 0
-                await self._waiter.reader.wait()
         finally:
             self._reading = False
 

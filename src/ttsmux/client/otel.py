@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _Value = str | bool | int | float
 _OPERATION = "text_to_speech"
 _ENDS = ("speech.completed", "speech.interrupted", "speech.failed")
+_OPENED = "connection.opened"
 _PREFIX = "ttsmux."
 
 # https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/ names these for the duration.
@@ -177,22 +178,34 @@ class Observer:
 
     # --- what a client tells ----------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def speaking(self, options: Mapping[str, object]) -> Iterator[Callable[[Mux, Speech], None]]:
+    def speaking(
+        self, options: Mapping[str, object]
+    ) -> contextlib.AbstractContextManager[Callable[[Mux, Speech], None]]:
         """
         Begin the span of a speech, below what is current here, which is where `speak()` was called.
 
         Gives what is to be told, within the step, of the speech that came of it. If the block is
         left with an exception there is none, and the span ends.
         """
+        try:
+            instruments = self._find()
+        except Exception as exc:
+            _tell_of(exc)
+            return _UNHEARD
+        return _UNHEARD if instruments is None else self._spanning(instruments, options)
+
+    @contextlib.contextmanager
+    def _spanning(
+        self, instruments: _Instruments, options: Mapping[str, object]
+    ) -> Iterator[Callable[[Mux, Speech], None]]:
         began = time.monotonic()
-        begun: tuple[_Instruments, Span, dict[str, _Value]] | None = None
+        begun: tuple[Span, dict[str, _Value]] | None = None
         with _quietly():
-            begun = self._begin(options)
+            begun = self._begin(instruments, options)
         if begun is None:
             yield _nobody
             return
-        instruments, span, about = begun
+        span, about = begun
         key: tuple[Mux, object] | None = None
 
         def follow(mux: Mux, speech: Speech) -> None:
@@ -220,8 +233,9 @@ class Observer:
                 try:
                     log.log([event])
                 finally:
-                    with _quietly():
-                        self._tell(mux, event)
+                    if self._followed or event.name == _OPENED:  # else nobody else listens
+                        with _quietly():
+                            self._tell(mux, event)
             except BaseException as exc:
                 # A KeyboardInterrupt, or a handler that raises: the others are told all the same.
                 if raised is None or not isinstance(exc, Exception):
@@ -235,11 +249,8 @@ class Observer:
     # --- what becomes of it -----------------------------------------------------------------------
 
     def _begin(
-        self, options: Mapping[str, object]
-    ) -> tuple[_Instruments, Span, dict[str, _Value]] | None:
-        instruments = self._find()
-        if instruments is None:
-            return None
+        self, instruments: _Instruments, options: Mapping[str, object]
+    ) -> tuple[Span, dict[str, _Value]]:
         from opentelemetry.trace import SpanKind
 
         adapter = self._adapter
@@ -248,7 +259,7 @@ class Observer:
         name = f"{_OPERATION} {model}" if model else _OPERATION
         attributes = {**about, "gen_ai.output.type": "speech"}
         span = instruments.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
-        return instruments, span, about
+        return span, about
 
     def _about(self, provider: object, model: object) -> dict[str, _Value]:
         name = self._names.get(str(provider), str(provider))
@@ -261,7 +272,7 @@ class Observer:
         return about
 
     def _tell(self, mux: Mux, event: Event) -> None:
-        if event.name == "connection.opened":
+        if event.name == _OPENED:
             self._opened(event.fields)
         key = mux, event.fields.get("speech")
         followed = self._followed.get(key)
@@ -344,11 +355,18 @@ def _nobody(mux: Mux, speech: Speech) -> None:
     """Follow nothing."""
 
 
+_UNHEARD = contextlib.nullcontext(_nobody)
+
+
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """Let no fault of a program's own telemetry into its speeches."""
     try:
         yield
     except Exception as exc:
-        with contextlib.suppress(Exception):  # nor one of its handlers of logs
-            log.log([Event("client.fault", {"error": type(exc).__name__})])
+        _tell_of(exc)
+
+
+def _tell_of(exc: Exception) -> None:
+    with contextlib.suppress(Exception):  # nor one of its handlers of logs
+        log.log([Event("client.fault", {"error": type(exc).__name__})])

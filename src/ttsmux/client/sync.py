@@ -347,12 +347,13 @@ class Speech:
             raise BusyResource(msg, phase="speak")
         try:
             while True:
+                if self._core.reader_waits:
+                    self._waiter.reader.wait()
                 item = self._step(self._mux.read, self._core, time.monotonic())
                 if isinstance(item, AudioChunk):
                     return item
                 if item is END:
                     raise StopIteration
-                self._waiter.reader.wait()
         finally:
             self._reading.release()
 

@@ -25,7 +25,6 @@ from ttsmux.errors import Error
 from ttsmux.transports import _failures
 from ttsmux.transports._begin import begin
 from ttsmux.transports._codec import UNREAD_REPLIES, Codec, Nobody
-from ttsmux.transports._frames import Data
 from ttsmux.transports._http import Endpoint, NoHTTP
 from ttsmux.transports._laps import Laps
 from ttsmux.transports._proxy import Proxy
@@ -44,6 +43,8 @@ if TYPE_CHECKING:
     from ttsmux.transports._exchange import Exchange
 
 READ_SIZE = 256 * 1024
+_LARGE = 32 * 1024
+"""Bytes of a read after which there may be more in the same turn."""
 HIGH_WATER = 64 * 1024
 # How often a waiting send looks whether anything has left, in parts of the send timeout.
 _LOOKS = 8
@@ -81,6 +82,10 @@ class AsyncioTransport(asyncio.BufferedProtocol):
     All methods and callbacks run in the loop. `lost` is only ever reported from a callback, never
     from within a call of ours: `abort()` is safe where its caller is not ready to hear of the end.
     """
+
+    _taken_in_turn = 0
+    _held = False
+    """Whether nothing more is read before others had their turn."""
 
     def __init__(
         self, codec: Codec, send_timeout: float, loop: asyncio.AbstractEventLoop, address: str
@@ -125,16 +130,24 @@ class AsyncioTransport(asyncio.BufferedProtocol):
 
     async def send(self, frames: Sequence[Frame | Ping | Pong]) -> None:
         """Send *frames* in order. Raises `SendError`; cancelling it spoils the connection."""
-        transport = self._usable()
-        self._codec.encode(frames)
-        if data := self._codec.outgoing():
-            transport.write(data)
-        if self._crowded():
+        if not self.send_now(frames):
             try:
                 await self._drain()
             except BaseException:
                 self._doomed = True
                 raise
+
+    def send_now(self, frames: Sequence[Frame | Ping | Pong]) -> bool:
+        """
+        Send *frames* in order, and tell whether there is room for more.
+
+        If not, `send` is to follow, which waits for it. Raises `SendError`.
+        """
+        transport = self._usable()
+        self._codec.encode(frames)
+        if data := self._codec.outgoing():
+            transport.write(data)
+        return not self._crowded()
 
     async def close(self, grace: float) -> None:
         """Do the closing handshake; cut the wire after *grace* seconds, or if it is cancelled."""
@@ -178,7 +191,13 @@ class AsyncioTransport(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         # Whatever is to stay is copied: the next read of any connection overwrites it.
-        self._take(self._buffer[:nbytes])
+        data = self._buffer[:nbytes]
+        if not self._open:
+            self._take(bytes(data))
+        elif self._codec.receive(data):
+            self._taken()
+        if nbytes >= _LARGE:
+            self._take_turns(nbytes)
 
     def eof_received(self) -> None:
         self._take(b"")
@@ -203,14 +222,17 @@ class AsyncioTransport(asyncio.BufferedProtocol):
 
     # -- within
 
-    def _take(self, data: Data) -> None:
+    def _take(self, data: bytes) -> None:
         if not self._open:
-            answer = self._codec.answer(bytes(data))
+            answer = self._codec.answer(data)
             if answer is not None and self._answer is not None and not self._answer.done():
                 self._answer.set_result(answer)
             self._open = isinstance(answer, Response)
-        elif not self._codec.receive(data):
-            return
+        else:
+            self._codec.receive(data)
+        self._taken()
+
+    def _taken(self) -> None:
         replied = self._flush()
         if self._writable is not None:
             self._unread_replies += replied
@@ -218,6 +240,29 @@ class AsyncioTransport(asyncio.BufferedProtocol):
                 self._codec.end(_failures.unread_replies())
         if self._codec.over:
             self._wind_up()
+
+    def _take_turns(self, nbytes: int) -> None:
+        """
+        Let others have their turn after much was read, those above all for whom it is.
+
+        asyncio reads once a turn by itself; uvloop up to 32 times, 8 MiB, while it gets all it asks
+        for: of a whole speech sent at once its reader would see nothing until too much is unread.
+        """
+        if not self._taken_in_turn:
+            self._loop.call_soon(self._next_turn)
+        self._taken_in_turn += nbytes
+        transport = self._transport
+        if self._taken_in_turn >= READ_SIZE and not self._held and transport is not None:
+            self._held = not transport.is_closing()
+            if self._held:
+                transport.pause_reading()
+
+    def _next_turn(self) -> None:
+        self._taken_in_turn = 0
+        if self._held:
+            self._held = False
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def _flush(self) -> int:
         """Write what the codec wants written; return how many bytes it was."""

@@ -19,7 +19,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from ttsmux.adapter import DialFailure, connect_timeout
 from ttsmux.transports import _failures
@@ -27,10 +28,16 @@ from ttsmux.transports._frames import TEXT, whole
 from ttsmux.transports._laps import Laps
 
 READ_SIZE = 64 * 1024
-TICK = 0.2
-"""Seconds after which a reader looks up whether it should give up."""
-_CALLED_OFF = 0.05
-"""Seconds after which a dial looks up whether it was called off."""
+_TICK = 0.2
+"""Seconds after which a writer looks whether the reader has taken what TLS waits for."""
+# Who is wanted elsewhere is woken by a shutdown of its socket. To look for oneself is for Windows,
+# where that may wake nobody. Elsewhere a thousand threads that each look a few times a second have
+# the processor, and the interpreter's lock, to themselves.
+_LOOKS = not hasattr(select, "poll")
+_LOOK = _TICK if _LOOKS else 5.0
+"""Seconds after which a reader looks whether it should give up."""
+_CALLED_OFF = 0.05 if _LOOKS else 5.0
+"""Seconds after which a dial looks whether it was called off."""
 # RFC 8305, 5: how long to wait for one address before the next is tried beside it.
 _NEXT_ADDRESS = 0.25
 
@@ -45,18 +52,58 @@ class GaveUp(Exception):
         self.failure = failure
 
 
+class CallOff:
+    """Whether nobody wants a dial any more. Who says so wakes the thread that waits within it."""
+
+    __slots__ = ("_lock", "_off", "_waiting")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._off = False
+        self._waiting: Sequence[socket.socket] = ()
+
+    def __call__(self) -> bool:
+        return self._off
+
+    def set(self) -> None:
+        """Call it off; from any thread, and more than once."""
+        with self._lock:
+            self._off = True
+            for sock in self._waiting:
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)  # as `Wire.cut` does
+
+    @contextlib.contextmanager
+    def waking(self, socks: Sequence[socket.socket]) -> Iterator[None]:
+        """
+        Wait for *socks* meanwhile, and do nothing else with them.
+
+        Raises `GaveUp` if it is called off already.
+        """
+        with self._lock:
+            if self._off:
+                raise GaveUp(_failures.called_off())
+            self._waiting = socks
+        try:
+            yield
+        finally:
+            # Under the lock: a descriptor that is shut down then is not somebody else's by now.
+            with self._lock:
+                self._waiting = ()
+
+
 class Budget:
     """The time that a dial may take."""
 
-    def __init__(self, seconds: float, cancelled: Callable[[], bool] | None) -> None:
+    def __init__(self, seconds: float, call_off: CallOff | None) -> None:
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
-        self._cancelled = cancelled
+        self.call_off = call_off or CallOff()
         self.laps = Laps()
 
     def left(self) -> float:
         """Return the seconds that are left. Raises `GaveUp` if there are none."""
-        if self._cancelled is not None and self._cancelled():
+        if self.call_off():
             raise GaveUp(_failures.called_off())
         left = self._deadline - time.monotonic()
         if left <= 0:
@@ -65,20 +112,32 @@ class Budget:
 
     def wait(self, sock: socket.socket, exc: Exception) -> None:
         """Wait a while for what *exc* says is missing. Raises `GaveUp`."""
-        ready(sock, isinstance(exc, ssl.SSLWantWriteError), min(self.left(), _CALLED_OFF))
+        seconds = min(self.left(), _CALLED_OFF)
+        with self.call_off.waking((sock,)):
+            ready(sock, isinstance(exc, ssl.SSLWantWriteError), seconds)
+        self.left()
 
 
 def ready(sock: socket.socket, write: bool, seconds: float) -> bool:
     """Wait until *sock* can be read from, or written to; a closed one is always ready."""
+    return first_ready((sock,), write, seconds) is not None
+
+
+def first_ready(
+    socks: Sequence[socket.socket], write: bool, seconds: float
+) -> socket.socket | None:
+    """Wait until one of *socks* can be read from, or written to, and return it."""
     try:
         if hasattr(select, "poll"):
             poll = select.poll()
-            poll.register(sock, select.POLLOUT if write else select.POLLIN)
-            return bool(poll.poll(seconds * 1000))
-        wanted = ([], [sock], [sock]) if write else ([sock], [], [])
-        return any(select.select(*wanted, seconds))
+            for sock in socks:
+                poll.register(sock, select.POLLOUT if write else select.POLLIN)
+            found = {number for number, _ in poll.poll(max(0.0, seconds) * 1000)}
+            return next((sock for sock in socks if sock.fileno() in found), None)
+        wanted = ([], socks, socks) if write else (socks, [], [])
+        return next(chain(*select.select(*wanted, max(0.0, seconds))), None)
     except (OSError, ValueError):
-        return True
+        return next((sock for sock in socks if sock.fileno() < 0), socks[0])
 
 
 def resolve(host: str, port: int, budget: Budget) -> list[tuple[int, tuple[object, ...]]]:
@@ -109,9 +168,11 @@ def connect(host: str, port: int, budget: Budget) -> socket.socket:
                     error = exc
             until = time.monotonic() + (_NEXT_ADDRESS if waiting else budget.left())
             while trying and time.monotonic() < until:
-                done = _first_done(trying, min(budget.left(), _CALLED_OFF))
+                left = until - time.monotonic()
+                done = _first_done(trying, min(left, budget.left(), _CALLED_OFF), budget)
                 if done is None:
                     continue
+                budget.left()
                 trying.remove(done)
                 code = done.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if code == 0:
@@ -142,10 +203,12 @@ def _begin(family: int, address: tuple[object, ...]) -> socket.socket:
     return sock
 
 
-def _first_done(trying: list[socket.socket], seconds: float) -> socket.socket | None:
+def _first_done(
+    trying: Sequence[socket.socket], seconds: float, budget: Budget
+) -> socket.socket | None:
     """Return a socket whose attempt to connect has ended, well or badly."""
-    share = seconds / len(trying)
-    return next((sock for sock in trying if ready(sock, True, share)), None)
+    with budget.call_off.waking(trying):
+        return first_ready(trying, True, seconds)
 
 
 def secure(
@@ -171,7 +234,7 @@ class Wire:
 
     Attributes:
         patience: seconds that a send waits for the peer to take anything.
-        deadline: when the reader gives up; None is never.
+        deadline: when the reader gives up, who sets it itself; None is never.
     """
 
     def __init__(self, sock: socket.socket, patience: float) -> None:
@@ -179,6 +242,10 @@ class Wire:
         self._lock = threading.Lock()
         self._unread = b""
         self._at = 0
+        # OpenSSL hands out less than it has.
+        self._tells = not isinstance(sock, ssl.SSLSocket)
+        self._drained = False
+        self._awaited = self._closed = False
         self.patience = patience
         self.deadline: float | None = None
 
@@ -216,20 +283,39 @@ class Wire:
                 raise EOFError
 
     def _read(self) -> bytes:
+        # Where all was taken the last time, asking for more would be a call and an exception more.
+        wait, write = self._drained, False
         while True:
+            if wait:
+                self._await(write)
             try:
                 with self._lock:
-                    return self._sock.recv(READ_SIZE)
+                    data = self._sock.recv(READ_SIZE)
             except _WOULD_BLOCK as exc:
-                write = isinstance(exc, ssl.SSLWantWriteError)
-            # Not within the handler: an idle reader would hold an exception and its traceback.
-            seconds = TICK
-            if self.deadline is not None:
-                seconds = min(TICK, self.deadline - time.monotonic())
-                if seconds <= 0:
-                    msg = "the peer did not close in time"
-                    raise TimeoutError(msg)
+                wait, write = True, isinstance(exc, ssl.SSLWantWriteError)
+            else:
+                self._drained = self._tells and len(data) < READ_SIZE
+                return data
+
+    def _await(self, write: bool) -> None:
+        # Not within a handler: an idle reader would hold an exception and its traceback.
+        seconds = _LOOK
+        if self.deadline is not None:
+            seconds = min(_LOOK, self.deadline - time.monotonic())
+            if seconds <= 0:
+                msg = "the peer did not close in time"
+                raise TimeoutError(msg)
+        with self._lock:
+            if self._closed:
+                return
+            self._awaited = True
+        try:
             ready(self._sock, write, seconds)
+        finally:
+            with self._lock:
+                self._awaited = False
+                if self._closed:
+                    self._sock.close()
 
     def send(self, data: bytes | memoryview) -> int:
         """Write some of *data* and return how much. Raises `TimeoutError`."""
@@ -244,7 +330,7 @@ class Wire:
                     msg = f"nothing was taken for {self.patience:g} s"
                     raise TimeoutError(msg) from None
                 # Not longer than a tick: what TLS waits to read, the reader may have taken.
-                ready(self._sock, not isinstance(exc, ssl.SSLWantReadError), min(left, TICK))
+                ready(self._sock, not isinstance(exc, ssl.SSLWantReadError), min(left, _TICK))
 
     def send_now(self, data: bytes) -> None:
         """Write *data* if it can be done without waiting, and never mind if not."""
@@ -260,12 +346,24 @@ class Wire:
 
     def cut(self) -> None:
         """Wake whoever waits for the socket; reading ends, writing fails."""
+        with self._lock:
+            self._cut()
+
+    def _cut(self) -> None:
         # Not SSLSocket's own method, which takes TLS off first: what is then sent or received in
         # the clear is neither meant nor understood.
-        with contextlib.suppress(OSError), self._lock:
+        with contextlib.suppress(OSError):
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """
+        Give the descriptor back, and wake whoever waits for it: to close it does not.
+
+        Who waits closes it then. Its number would belong to somebody else's connection, on which it
+        would go on waiting if it had been about to begin.
+        """
         with self._lock:
-            self._sock.close()
+            self._cut()
+            self._closed = True
+            if not self._awaited:
+                self._sock.close()

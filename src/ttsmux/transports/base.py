@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -161,6 +161,21 @@ class SyncTransport(Protocol):
 
 
 Writing = Callable[[], Coroutine[object, object, None]]
+
+
+@runtime_checkable
+class Prompt(Protocol):
+    """A connection of an event loop that can send without waiting."""
+
+    def send_now(self, frames: Sequence[Frame | Ping | Pong]) -> bool:
+        """
+        Send *frames* in order, and tell whether there is room for more.
+
+        If not, `AsyncTransport.send` is to follow, which waits for it. Raises `SendError`.
+        """
+
+    def abort(self) -> None:
+        """Cut the wire now."""
 
 
 class AsyncTransport(Protocol):

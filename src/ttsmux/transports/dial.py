@@ -8,6 +8,7 @@ that an event loop runs in: it takes some tenths of a second.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -16,9 +17,10 @@ from ..adapter import connect_timeout
 from .base import AsyncTransport, DialError, Response, SyncTransport, Target
 
 if TYPE_CHECKING:
+    from ._socket import CallOff
     from .http import AsyncHttp, Http
 
-_Connect = Callable[[Target, float, Callable[[], bool]], tuple[SyncTransport, Response]]
+_Connect = Callable[[Target, float, "CallOff"], tuple[SyncTransport, Response]]
 _AsyncConnect = Callable[[Target, float], Awaitable[tuple[AsyncTransport, Response]]]
 
 
@@ -40,22 +42,20 @@ class Dialler:
         self._http: Http | None = None
         self._lock = threading.Lock()
 
-    def connect(
-        self, target: Target, timeout: float, cancelled: Callable[[], bool]
-    ) -> SyncTransport:
+    def connect(self, target: Target, timeout: float, call_off: CallOff) -> SyncTransport:
         """
-        Dial *target* within *timeout* seconds, unless *cancelled* says to give up.
+        Dial *target* within *timeout* seconds, unless *call_off* is set.
 
         Raises `DialError`.
         """
         if not _is_request(target):
-            return self._websocket(target, timeout, cancelled)[0]
+            return self._websocket(target, timeout, call_off)[0]
         with self._lock:
             if self._http is None:
                 from .http import Http
 
                 self._http = Http()
-        return self._http.connect(target, timeout, cancelled)
+        return self._http.connect(target, timeout, call_off)
 
     def close(self) -> None:
         """Let go of what is shared."""
@@ -71,9 +71,14 @@ class AsyncDialler:
         self._http: AsyncHttp | None = None
 
     async def connect(self, target: Target, timeout: float) -> AsyncTransport:
-        """Dial *target* within *timeout* seconds. Raises `DialError`."""
+        """
+        Dial *target*. Raises `DialError`.
+
+        *timeout* seconds are for an HTTP request, which connects when it is sent; who dials a
+        WebSocket cancels this when it wants no more of it.
+        """
         if not _is_request(target):
-            return (await self._websocket(target, timeout))[0]
+            return (await self._websocket(target, math.inf))[0]
         if self._http is None:
             await self._begin_http(timeout)
         assert self._http is not None, "it has just begun"

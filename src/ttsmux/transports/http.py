@@ -20,7 +20,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 
 import anyio
@@ -51,7 +51,7 @@ from ttsmux.transports._requests import (
     refusal,
     surplus,
 )
-from ttsmux.transports._socket import READ_SIZE, Budget, GaveUp, Wire, ready
+from ttsmux.transports._socket import READ_SIZE, Budget, CallOff, GaveUp, Wire, ready
 from ttsmux.transports._tls import default_context
 from ttsmux.transports.base import DialError, Ping, Pong, SendError, Sink, Target, Writing
 
@@ -92,15 +92,15 @@ class Http:
         self.closed = False
 
     def connect(
-        self, target: Target, timeout: float, cancelled: Callable[[], bool] | None = None
+        self, target: Target, timeout: float, call_off: CallOff | None = None
     ) -> HttpTransport:
         """
         Return a transport for a request to *target*.
 
         Nothing is sent, nor connected, before its first frame. *timeout* seconds are for the
-        connection then; *cancelled* is asked meanwhile. Raises `DialError`.
+        connection then; *call_off* ends it. Raises `DialError`.
         """
-        return HttpTransport(self, prepare(target, default_context), timeout, cancelled)
+        return HttpTransport(self, prepare(target, default_context), timeout, call_off)
 
     def close(self) -> None:
         """Close the connections; a request ends with its own, or closes it if it is yet to come."""
@@ -125,13 +125,13 @@ class HttpTransport:
         http: Http,
         order: Order,
         timeout: float,
-        cancelled: Callable[[], bool] | None,
+        call_off: CallOff | None,
     ) -> None:
         self._http = http
         self.parts: Mapping[str, float] = {}  # it connects when it is sent
         self._order = order
         self._timeout = timeout
-        self._cancelled = cancelled
+        self._call_off = call_off or CallOff()
         self._changed = threading.Condition()
         self._body: bytes | None = None
         self._doomed = False
@@ -241,7 +241,7 @@ class HttpTransport:
 
         self._afresh = False
         order = self._order
-        budget = Budget(self._timeout, self._given_up)
+        budget = Budget(self._timeout, self._call_off)
         sock = open_socket(order.where, order.proxy, order.context, budget)
         self._opened.append(_Stream(Wire(sock, order.send_timeout), order.where))
         return self._opened[-1]
@@ -249,9 +249,6 @@ class HttpTransport:
     def passes_over(self, where: Endpoint) -> bool:
         """Return whether it wants no connection to *where* that others have used."""
         return self._afresh and where == self._order.where
-
-    def _given_up(self) -> bool:
-        return self._doomed or (self._cancelled is not None and self._cancelled())
 
     def attach(self, stream: _Stream) -> None:
         """Take *stream* as the one that this request uses."""
@@ -294,6 +291,7 @@ class HttpTransport:
         with self._changed:
             if not self._over:
                 self._doomed = True
+                self._call_off.set()
                 if self._stream is not None:
                     self._stream.wire.cut()
                 self._changed.notify_all()

@@ -34,7 +34,7 @@ from ttsmux.errors import Error
 from ttsmux.transports import _failures
 from ttsmux.transports._http import Endpoint, NoHTTP, Undialable, basic, endpoint, headers_of
 from ttsmux.transports._proxy import Proxy, proxy_for
-from ttsmux.transports._socket import READ_SIZE, Budget, GaveUp, Wire
+from ttsmux.transports._socket import READ_SIZE, Budget, CallOff, GaveUp, Wire
 from ttsmux.transports._socket import connect as connect_socket
 from ttsmux.transports._socket import secure as secure_socket
 from ttsmux.transports._tls import default_context
@@ -66,15 +66,15 @@ _NORMAL, _BROKEN, _INVALID, _TOO_BIG, _NO_CODE = 1000, 1002, 1007, 1009, 1005
 
 
 def connect(
-    target: Target, timeout: float, cancelled: Callable[[], bool] | None = None
+    target: Target, timeout: float, call_off: CallOff | None = None
 ) -> tuple[SyncTransport, Response]:
     """
     Dial *target* within *timeout* seconds, from the look-up of its name to the upgrade.
 
-    Raises `DialError`, also soon after *cancelled* says so. If it fails, no socket stays open.
+    Raises `DialError`, also as soon as *call_off* is set. If it fails, no socket stays open.
     Redirects are refusals. A look-up of the name can neither be limited nor called off.
     """
-    budget = Budget(timeout, cancelled)
+    budget = Budget(timeout, call_off)
     prepared = _prepared(target)
     if isinstance(prepared, Error):
         raise DialError(DialFailure(error=prepared))
@@ -316,7 +316,7 @@ class WebSocketClientTransport:
         self._sending = threading.Lock()
         self._read_begun = False
         self._reader = threading.Lock()
-        """Taken until there is one. An Event would be the largest thing here."""
+        """Taken until it has left. An Event would be the largest thing here."""
         self._reader.acquire()
         self._over = False
         self._doomed = False
@@ -334,7 +334,6 @@ class WebSocketClientTransport:
         """Report to *sink* until the connection has ended; returns after `lost`."""
         with self._state:
             self._read_begun = True
-            self._reader.release()
         fault: Closed | Error = Closed(None)
         try:
             fault = self._receive(sink)
@@ -342,6 +341,7 @@ class WebSocketClientTransport:
             self._over = True
             sink.lost(fault)
             self._wire.close()
+            self._reader.release()
 
     def _receive(self, sink: MessageSink) -> Closed | Error:
         try:
@@ -439,11 +439,11 @@ class WebSocketClientTransport:
 
     def close(self, grace: float) -> None:
         """
-        Send a close frame; the reader waits *grace* seconds for the answer, then it leaves.
+        Send a close frame, and cut the wire if the reader has not left *grace* seconds later.
 
         Where there is no reader yet, one has that long to come.
         """
-        self._wire.deadline = time.monotonic() + grace
+        until = time.monotonic() + grace
         self._wire.patience = min(self._wire.patience, grace)
         try:
             with self._sending:
@@ -452,8 +452,11 @@ class WebSocketClientTransport:
                     self._send((struct.pack("!H", _NORMAL), _ABNF.OPCODE_CLOSE))
         except SendError:
             pass  # cutting the wire is all that is left to do
-        if self._doomed or not (self._read_begun or self._reader.acquire(timeout=grace)):
+        left = max(0.0, until - time.monotonic())
+        if self._doomed or not self._reader.acquire(timeout=left):
             self.abort()
+        else:
+            self._reader.release()  # for who closes once more
 
     def _send(self, *messages: tuple[bytes, int]) -> None:
         # In one piece: a turn of the interpreter for each would keep the peer waiting for the rest.
