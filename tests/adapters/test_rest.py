@@ -484,6 +484,7 @@ def odd_answers(name: str, count: int) -> Iterator[tuple[Wire, list[bytes]]]:
         yield on, [*(bytes(body[at : at + size]) for at in range(0, len(body), size)), b""]
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("name", ANSWERS)
 def test_odd_answers_are_signals_or_a_protocol_error(name: str) -> None:
     """Never anything else, whatever the headers and wherever they are cut."""
@@ -493,6 +494,7 @@ def test_odd_answers_are_signals_or_a_protocol_error(name: str) -> None:
     assert heard > 100, "else this tests nothing"
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize("provider", sorted({name.split()[0] for name in ANSWERS}))
 def test_odd_answers_reach_every_line_of_the_decoder(provider: str) -> None:
     """What answers have in common is tried by tests of its own."""

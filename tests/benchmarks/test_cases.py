@@ -1,5 +1,6 @@
 """Which barge-ins are measured, and what is asked of the next turn."""
 
+import itertools
 from pathlib import Path
 
 import attrs
@@ -7,7 +8,7 @@ import pytest
 
 from benchmarks import barge_in, cases, harness
 from benchmarks.cases import NEEDED, TURNS, Case, Mode
-from benchmarks.harness import Row, Simulated
+from benchmarks.harness import Calm, Row, Simulated
 from benchmarks.server import Engine, most_at_once, seen
 from ttsmux.adapter import Traits
 from ttsmux.client.options import adapter_names
@@ -191,3 +192,22 @@ def test_a_provider_that_there_is_not(
     with pytest.raises(SystemExit):
         harness.arguments(harness.parser("", cases.providers()))
     assert "no provider is called 'gradiun'" in capsys.readouterr().err
+
+
+def test_what_others_had_the_processor_for_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """But not for ever: then it is as it is."""
+    counter = iter([0.0, 100.0, 100.0, 100.0])
+    monkeypatch.setattr(harness, "stolen", lambda: next(counter))
+    calm, rounds = Calm(), iter("abc")
+    assert calm.measure(lambda: next(rounds)) == "b"
+    assert calm.again == 1
+    ever = itertools.count(0.0, 100.0)
+    monkeypatch.setattr(harness, "stolen", lambda: next(ever))
+    assert calm.measure(lambda: "z") == "z"
+    assert calm.again == 1 + harness.AGAIN
+
+
+def test_what_was_stolen_is_counted_or_nothing() -> None:
+    assert harness.stolen() >= 0.0

@@ -148,7 +148,8 @@ def espeak() -> bool:
     return True
 
 
-@pytest.mark.skipif(not espeak(), reason="needs espeak-ng")
+# Asked when it is to run: espeak takes a second to start, in each process that collects.
+@pytest.mark.skipif("not espeak()", reason="needs espeak-ng")
 def test_with_a_voice(tmp_path: Path) -> None:
     """The text that was sent stands in the table, and how much of it was heard."""
     args = ("--handshake-ms", "20", "--ttfa-ms", "10", "--rtf", "0.02")

@@ -280,6 +280,7 @@ FAILURES = (AssertionError, Error)
 IDS = [f"{type(adapter).__name__}-{case}" for adapter, case in FOUND]
 
 
+@pytest.mark.counted
 @pytest.mark.parametrize(("adapter", "case"), FOUND, ids=IDS)
 def test_it_is_found(adapter: Adapter, case: str) -> None:
     """The case fails, and so says what it claims."""

@@ -42,6 +42,7 @@ def test_anything_less_or_more_is_not(format: AudioFormat) -> None:
         assert not is_whole(TEXT, wrong, format)
 
 
+@pytest.mark.counted
 @every_format
 def test_every_beginning(format: AudioFormat) -> None:
     """Cut anywhere, in a mark, in a tone, in the silence."""

@@ -329,11 +329,10 @@ def facts_of(exc: BaseException) -> dict[str, object]:
 
 def records(log: Iterable[Record], event: str, **facts: object) -> list[Record]:
     """Return the records of *event* in a simulator's log with these *facts*."""
-    return [
-        record
-        for record in log
-        if record["event"] == event and all(record.get(k) == v for k, v in facts.items())
-    ]
+    found = [record for record in log if record["event"] == event]
+    for name, fact in facts.items():
+        found = [record for record in found if record.get(name) == fact]
+    return found
 
 
 def all_gone(log: list[Record]) -> bool:

@@ -156,6 +156,22 @@ def test_a_cut_word_is_reported_and_the_ones_before_are_whole(
         assert not heard[-1].ok
 
 
+@pytest.mark.parametrize("rate", [8000, 24000])
+def test_a_word_cut_between_two_tones_is_what_its_spectrum_says(
+    rate: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Found byte for byte, which is fast, it is the same word."""
+
+    def facts(pcm: bytes) -> list[tuple[str, int, int, bool]]:
+        return [(word.text, word.tag, word.index, word.ok) for word in decode(pcm, rate)]
+
+    pcm = speak("a hé", rate=rate).pcm
+    cut = [pcm[:end] for end in range(0, len(pcm), 2 * rate // 50)]
+    read = [facts(each) for each in cut]
+    monkeypatch.setattr(tone, "_read_exact", lambda *_: iter(()))
+    assert [facts(each) for each in cut] == read
+
+
 @given(st.lists(words, min_size=2, max_size=4), rates, st.floats(0, 1))
 def test_reading_starts_anywhere(said: list[str], rate: int, fraction: float):
     """Audio may begin in the middle of a frame, even of a sample: later words are whole."""

@@ -229,9 +229,12 @@ def _read_exact(pcm: bytes, rate: int) -> Iterator[_Row]:
         while (nibble := value(pcm[at : at + frame])) is not None:
             nibbles.append(nibble)
             at += frame
-        # Without its silence the word is cut or changed somewhere: the spectrum decides.
+        # Without its silence the word is cut or changed somewhere: the spectrum decides, but
+        # where the audio ends between two tones.
         if pcm.startswith(silence, at):
             yield _Row(start, at, nibbles, ended=True)
+        elif at == len(pcm):
+            yield _Row(start, at, nibbles, ended=False)
         start = pcm.find(alphabet.mark, at)
 
 
