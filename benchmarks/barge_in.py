@@ -16,6 +16,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import ttsmux
 
 from . import harness, raw
 from .cases import TURNS, Case, cases, providers
-from .harness import HANDSHAKE_MS, TTFA_MS, Row, Server, Simulated
+from .harness import HANDSHAKE_MS, TTFA_MS, Calm, Row, Server, Simulated
 
 ADDED_MS, STOP_MS, SLOW_MS = 5.0, 2.0, 50.0
 TEXT = "Turn{} goes on for a good while so that it can be interrupted in its middle by a listener"
@@ -190,31 +191,35 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="a page between whose marks a table is put")
     args = harness.arguments(parser)
     found: dict[Case, list[Row]] = {}
-    began = time.monotonic()
+    began, calm = time.monotonic(), Calm()
     with Server() as server:
         for case in (case for name in args.providers for case in cases(name)):
             if args.only in case.name:
-                found[case] = _measure(case, server, args.rounds)
+                found[case] = _measure(case, server, args.rounds, calm)
                 harness.tell(found[case])
         print(f"{(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
         if args.page:
-            put(args.page, f"{said(server, args)}\n\n{summary(found)}")
+            put(args.page, f"{said(server, args, calm)}\n\n{summary(found)}")
         rows = [row for case in found.values() for row in case]
-        harness.finish("barge_in", rows, server, args)
+        harness.finish("barge_in", rows, server, args, calm)
 
 
-def _measure(case: Case, server: Server, rounds: int) -> list[Row]:
+def _measure(case: Case, server: Server, rounds: int, calm: Calm) -> list[Row]:
     clients = contestants(case)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in clients}
     turns: dict[str, list[list[float]]] = {name: [] for name in clients}
     for _ in range(rounds):
         for name, client in clients.items():  # interleaved: all see the same weather
-            provider = case.mode.provider
-            with server.simulate(provider, faults=case.faults, rtf=case.rtf) as simulated:
-                figures = client(case, simulated)
-            found[name].append(figures.values(case, simulated))
-            turns[name].append(figures.turns)
+            values, took = calm.measure(partial(_round, case, server, client))
+            found[name].append(values)
+            turns[name].append(took)
     return [_row(case, name, found[name], turns[name]) for name in clients]
+
+
+def _round(case: Case, server: Server, client: Contestant) -> tuple[dict[str, float], list[float]]:
+    with server.simulate(case.mode.provider, faults=case.faults, rtf=case.rtf) as simulated:
+        figures = client(case, simulated)
+    return figures.values(case, simulated), figures.turns
 
 
 def slow(rounds: list[list[float]]) -> int:
@@ -281,12 +286,13 @@ def summary(found: Mapping[Case, Sequence[Row]]) -> str:
     return "\n".join(lines)
 
 
-def said(server: Server, args: argparse.Namespace) -> str:
+def said(server: Server, args: argparse.Namespace, calm: Calm) -> str:
     """Say above the table what made it, and on what."""
     on = harness.machine(server)
     words = (
         f"`{harness.command('barge_in', args)}` on {on['system']}, {on['cores']} cores, "
-        f"Python {on['python']}, ttsmux {on['ttsmux']}, load {on['load at the end']}:"
+        f"Python {on['python']}, ttsmux {on['ttsmux']}, load {on['load at the end']}; "
+        f"{calm.again} rounds were measured again, in which other machines had the processor:"
     )
     return "\n".join(textwrap.wrap(words, 100, break_long_words=False, break_on_hyphens=False))
 
