@@ -3,7 +3,7 @@
 import ast
 import base64
 import json
-import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from ttsmux.simulate.engines.tone import ToneEngine
 
 PEER_WORKERS = sorted(WORKERS.glob("peer_*.py"))
 HELPERS = {"_peer", "_worker"}
-needs_alarm = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a timer that signals")
+needs_alarm = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
 
 
 @pytest.fixture(params=PEER_CONTESTANTS, ids=lambda each: each.name)
