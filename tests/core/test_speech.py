@@ -982,3 +982,14 @@ def test_a_reader_that_was_handed_all_need_not_ask_again() -> None:
     assert harness.woken(speech) and not speech.reader_waits
     assert harness.read(speech) is END
     assert not speech.reader_waits, "nothing comes any more"
+
+
+def test_a_reader_that_is_handed_the_last_audio_does_not_wait_for_more() -> None:
+    """The end is there already: nobody would wake it."""
+    harness = opened()
+    speech = harness.speak("Hello. ")
+    harness.audio(speech)
+    harness.done(speech)
+    harness.read(speech)
+    assert not speech.reader_waits
+    assert harness.read(speech) is END
